@@ -22,7 +22,7 @@ from simplerl.algorithms import ALGORITHMS
 from simplerl.cli import COMMANDS, build_parser, usage
 from simplerl.config import sections
 from simplerl.doctor import RULES
-from simplerl.doctor.thresholds import WINDOW
+from simplerl.doctor.rule import WINDOW
 from simplerl.environments import ENVIRONMENTS
 from simplerl.feed import BUFFERS, SAMPLERS, TRANSFORMS
 from simplerl.rewards import REWARDS

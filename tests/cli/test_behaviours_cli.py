@@ -9,9 +9,8 @@ import pytest
 from made_answers import run_of
 from support import run_main, run_small
 
-from simplerl.behaviours import judging
-from simplerl.behaviours.judging import Item, Judge
-from simplerl.behaviours.session import estimate, select
+from simplerl import behaviours
+from simplerl.behaviours import Item, Judge, estimate, select
 from simplerl.runs.behaviours import read_behaviours
 from simplerl.runs.results import series
 
@@ -166,6 +165,6 @@ def test_an_answer_is_of_everything_that_it_depends_on(monkeypatch) -> None:
         judge.address(dataclasses.replace(item, question="other")),
         judge.address(dataclasses.replace(item, response="other")),
     }
-    monkeypatch.setattr(judging, "PROMPT_VERSION", 99)
+    monkeypatch.setattr(behaviours, "PROMPT_VERSION", 99)
     others.add(judge.address(item))
     assert len(others - {address}) == 6

@@ -13,8 +13,7 @@ from made_answers import result_of
 from made_metrics import GOOD, texts_of, write_run
 
 from simplerl.core.errors import ConfigError, RunError
-from simplerl.doctor import RULES, diagnose
-from simplerl.doctor.diagnosis import LOOKS, spread
+from simplerl.doctor import LOOKS, RULES, diagnose, spread
 from simplerl.runs.responses import write_trajectories
 
 

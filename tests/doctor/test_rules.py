@@ -462,7 +462,7 @@ def test_advice_names_keys_and_commands_that_exist() -> None:
 
 def test_needs_are_metrics_that_runs_record() -> None:
     from simplerl.doctor.features import TRAITS
-    from simplerl.doctor.observation import NOT_FINITE
+    from simplerl.doctor.rule import NOT_FINITE
     from simplerl.runs.glossary import METRICS
 
     known = {*METRICS, *TRAITS, NOT_FINITE, "text/restating", "text/reward_length", "text/reward_length_error"}

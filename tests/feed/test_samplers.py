@@ -23,12 +23,12 @@ from simplerl.feed.adaptive import LIM, Difficulty, NoPositiveResampling, alignm
 from simplerl.feed.curricula import WE_MATH, AceReason, Domains, Drive, WeMath
 from simplerl.feed.samplers import Epoch, PromptSampler, Uniform, chosen
 from simplerl.report import outcomes
-from simplerl.report.reading import ReportedRun
+from simplerl.report.outcomes import ReportedRun
 from simplerl.runs.directory import read_metrics
 from simplerl.runs.responses import Visit
 from simplerl.runs.run import Run
-from simplerl.viewer.html import page
 from simplerl.viewer.library import Library
+from simplerl.viewer.page import page
 
 
 def ids(draws: list[Draw]) -> list[str]:

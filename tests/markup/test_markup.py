@@ -10,10 +10,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simplerl.markup.differences import differences, runs
 from simplerl.markup.formulas import ATTRIBUTES, ELEMENTS, _written, formula, prose
-from simplerl.markup.text import cut, escape, escape_marked, one_line, plain, visible
-from simplerl.markup.tokens import ADVANTAGE, ENTROPY, LOGPROB, SCALES, coloured, legend
+from simplerl.markup.text import (
+    ADVANTAGE,
+    ENTROPY,
+    LOGPROB,
+    SCALES,
+    coloured,
+    differences,
+    escape,
+    escape_marked,
+    legend,
+    one_line,
+    plain,
+    runs,
+    visible,
+)
 
 OWN = {"span", "code", "del", "ins", "div"}
 
@@ -100,7 +112,9 @@ def test_escaping() -> None:
 
 
 def test_cutting_counts_what_is_left_out() -> None:
-    assert cut("abcdef", 4) == ("abcd", 2)
+    assert plain("abcdef", limit=4).startswith("abcd<")
+    assert plain("abcd", limit=4) == "abcd"
+    assert "2 characters left out" in differences("abcdef", "ab", limit=4)[0]
     assert "1,000,000 characters left out" in plain("x" * 1_000_100, limit=100)
     assert "5 tokens left out" in coloured(["x"] * 7, [0.0] * 7, LOGPROB, limit=2)
     assert one_line("a \n\n b  c") == "a b c"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from simplerl.analysis.seeds import Measure
+from simplerl.analysis.estimates import Measure
 from simplerl.core.errors import ConfigError
 from simplerl.studies.experiment import Bars, Curve, PassAtK, measure, read_experiment
 

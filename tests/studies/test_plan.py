@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from support import SMALL, deep, run_small, small_config
 
-from simplerl.analysis.seeds import Measure
-from simplerl.analysis.tracked import summarise
+from simplerl.analysis.compare import summarise
+from simplerl.analysis.estimates import Measure
 from simplerl.config.resolve import as_table, merge, parse_overrides, resolve
 from simplerl.core.errors import ConfigError, RunError
 from simplerl.studies.experiment import Experiment, Variant

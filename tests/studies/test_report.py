@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support import made_up_run
 
-from simplerl.analysis.seeds import Measure
+from simplerl.analysis.estimates import Measure
 from simplerl.studies import report
 from simplerl.studies.experiment import Bars, Curve, Experiment, PassAtK, Variant
 from simplerl.studies.plan import Job

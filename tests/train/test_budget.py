@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support import assert_same_run, fingerprint, kills_before, run_main, run_small, small_config
 
-from simplerl.analysis.tracked import summarise
+from simplerl.analysis.compare import summarise
 from simplerl.cli.display import Terminal
 from simplerl.core.errors import ConfigError
 from simplerl.runs.directory import read_metrics

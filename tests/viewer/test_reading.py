@@ -14,14 +14,11 @@ import pytest
 from support import run_command
 
 from simplerl.core.errors import RunError
-from simplerl.markup.templates import Safe
+from simplerl.markup import Safe
 from simplerl.markup.text import plain
 from simplerl.runs.run import HELD_OUT, Run
-from simplerl.viewer.html import _surface, _ticks, charts, content, page, piece
-from simplerl.viewer.library import TRAINING, Library
-from simplerl.viewer.responses import read_rows, search
-from simplerl.viewer.server import HOST, open_server
-from simplerl.viewer.state import MODES, OUTCOMES, SORTS, View, parse
+from simplerl.viewer.library import MODES, OUTCOMES, SORTS, TRAINING, Library, View, parse, read_rows, search
+from simplerl.viewer.page import HOST, _surface, _ticks, charts, content, open_server, page, piece
 
 BEFORE = [
     *made_views.group("gained", "ww"),
@@ -552,7 +549,7 @@ def test_the_page_needs_no_torch() -> None:
 
     from support import environment
 
-    code = "import sys, simplerl.viewer.server; print({'torch', 'transformers'} & set(sys.modules))"
+    code = "import sys, simplerl.viewer.page; print({'torch', 'transformers'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

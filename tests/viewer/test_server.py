@@ -24,7 +24,7 @@ sys.addaudithook(audit)
 
 from pathlib import Path
 from simplerl.viewer.library import Library
-from simplerl.viewer.server import HOST, open_server
+from simplerl.viewer.page import HOST, open_server
 
 server = open_server(Library(Path(sys.argv[1])), 47900)
 port = server.server_address[1]
@@ -36,7 +36,7 @@ def ask(path, method="GET", **headers):
     answer = connection.getresponse()
     return answer.status, dict(answer.getheaders()), answer.read().decode()
 
-paths = ("/", "/page.js", "/page.css", "/stamp", "/export?problem=p1", "/export?a=../x", "/page.js/../server.py",
+paths = ("/", "/page.js", "/page.css", "/stamp", "/export?problem=p1", "/export?a=../x", "/page.js/../page.py",
          "/../../etc/passwd", "//etc/passwd", "/runs", "/docs", "/%2e%2e/x")
 found = {path: ask(path)[0] for path in paths}
 found["methods"] = [ask("/", method)[0] for method in ("POST", "PUT", "DELETE", "HEAD")]
@@ -73,7 +73,7 @@ def test_only_what_the_page_needs_is_served(found: dict) -> None:
         "/", "/page.js", "/page.css", "/stamp", "/export?problem=p1",
     ]  # fmt: skip
     assert [path for path, status in found.items() if status == 404] == [
-        "/export?a=../x", "/page.js/../server.py", "/../../etc/passwd", "//etc/passwd", "/runs", "/docs", "/%2e%2e/x",
+        "/export?a=../x", "/page.js/../page.py", "/../../etc/passwd", "//etc/passwd", "/runs", "/docs", "/%2e%2e/x",
     ]  # fmt: skip
     assert found["methods"] == [501] * 4
 

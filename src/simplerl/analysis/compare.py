@@ -1,10 +1,16 @@
-"""Compare two evaluations problem by problem: did it help, or did we only sample again?
+"""Evaluations and runs beside each other: two problem by problem, many in a table, and what came of a run.
 
-Only problems that both sides answered are compared: those with the same id, question and gold. The rest is counted.
+Did it help, or did we only sample again? Of two evaluations only problems that both sides answered are compared: those
+with the same id, question and gold. The rest is counted.
 """
 
+import csv
+import io
+import json
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +18,18 @@ import numpy as np
 
 from simplerl.core.errors import RunError
 from simplerl.core.seeds import generator
-from simplerl.ops.statistics import difference_figure, pass_at_k, powers_up_to, ratio_figures, sign_flip_test
+from simplerl.ops.statistics import (
+    difference_figure,
+    mean_of_estimates,
+    pass_at_k,
+    powers_up_to,
+    ratio_figures,
+    sign_flip_test,
+)
+from simplerl.runs.files import flatten
 from simplerl.runs.responses import Answer, by_problem
-from simplerl.runs.results import HOW, results
-from simplerl.runs.run import Evaluation, Run, is_run
+from simplerl.runs.results import HOW, how, results
+from simplerl.runs.run import Evaluation, Run, find_runs, is_run
 
 #: Parts of a protocol that must be equal for a difference to be the models' own.
 FAIR = (*(name for name in HOW if name != "samples"), "data_sha256")
@@ -217,3 +231,189 @@ def questions(evaluation: Evaluation) -> dict[str, tuple[str, str]]:
     """Return problem id → (question, gold)."""
     rows = evaluation.responses(["problem_id", "question", "answer"]).to_pylist()
     return {row["problem_id"]: (row["question"] or "", row["answer"] or "") for row in rows}
+
+
+# -- a row for each model under one protocol, and SimpleRL-Zoo's CSV of them -----------------------------------------
+
+#: Columns per benchmark of the original's `eval_results.csv`, in its order; accuracies are in per cent.
+CSV_COLUMNS = (
+    "acc", "pass_acc", "tokens", "keywords", "correct_tokens", "wrong_tokens", "clip_ratio", "stop_tokens",
+    "stop_ratio", "box_ratio", "repeat_ratio",
+)  # fmt: skip
+#: The six benchmarks of the paper's "Avg.", AIME24 by pass@1.
+PAPER_AVERAGE = ("gsm8k", "math500", "minerva_math", "olympiadbench", "aime24", "amc23")
+
+
+def rows(evaluations: Sequence[Evaluation]) -> dict[str, dict[str, Evaluation]]:
+    """Return row → benchmark → evaluation. A row is a model under one protocol, so that no average mixes two; a further
+    model of the same name, and a further protocol, make rows of their own. Benchmarks with a sample count of their own
+    (`aime24@32`) go with the model's first row that has room."""
+    table: dict[str, dict[str, Evaluation]] = {}
+    keys: dict[str, tuple[Any, Any]] = {}
+    for one in sorted(evaluations, key=_order):
+        model, protocol = _key(one)
+        own = "@" in one.benchmark
+        name = next(
+            (
+                name
+                for name, (of_model, of_protocol) in keys.items()
+                if of_model == model and one.benchmark not in table[name] and (own or of_protocol in (None, protocol))
+            ),
+            None,
+        )
+        if name is None:
+            name = _free_name(one, table, twin=any(k[0][0] == model[0] and k[0] != model for k in keys.values()))
+            table[name], keys[name] = {}, (model, None)
+        table[name][one.benchmark] = one
+        keys[name] = (model, keys[name][1] if own else protocol)
+    return table
+
+
+def _key(one: Evaluation) -> tuple[Any, Any]:
+    """Return what tells models apart (the label alone does not), and what tells their protocols apart; how the answer
+    is found is the benchmark's own."""
+    weights = one.protocol.get("weights_sha256") or one.protocol.get("model")
+    return (one.label, weights), [one.protocol.get(name) for name in HOW if name != "policy"]
+
+
+def _free_name(one: Evaluation, taken: Mapping[str, Any], *, twin: bool) -> str:
+    base = f"{one.label} ({one.protocol.get('model')})" if twin else one.label
+    numbered = (f"{base} #{number}" for number in range(3, len(taken) + 4))
+    return next(name for name in (base, f"{base} ({how(one.protocol)})", *numbered) if name not in taken)
+
+
+def _order(one: Evaluation) -> tuple[Any, ...]:
+    run, _, _ = one.label.rpartition("@")
+    return (run or one.label, one.step or 0, one.benchmark, one.home.name)
+
+
+def averages(row: Mapping[str, Evaluation]) -> dict[str, Any]:
+    """Return the mean accuracy over a row's benchmarks (those with a sample count of their own left out, so that AIME24
+    counts once), and the paper's average where its six are all there; each with a 95% interval."""
+    plain = {name: one.figures["acc"] for name, one in row.items() if "@" not in name}
+    average = {"acc": _mean(list(plain.values()))}
+    if all(name in plain for name in PAPER_AVERAGE):
+        average["paper_acc"] = _mean([plain[name] for name in PAPER_AVERAGE])
+    return average
+
+
+def _mean(figures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    known = [f for f in figures if f["value"] is not None]
+    ends = mean_of_estimates(known) if known else [math.nan] * 3
+    return dict(zip(("value", "low", "high"), ends, strict=True))
+
+
+def to_csv(evaluations: Sequence[Evaluation]) -> str:
+    """Return the rows with the columns of the original's `eval_results.csv`: accuracies in per cent, then averages."""
+    table = rows(evaluations)
+    names = dict.fromkeys(name for row in table.values() for name in row)
+    header = ["model", *(f"{name}_{column}" for name in (*names, "avg") for column in CSV_COLUMNS)]
+    output = io.StringIO()
+    writer = csv.DictWriter(output, header, restval="", lineterminator="\n")
+    writer.writeheader()
+    for model, row in table.items():
+        cells: dict[str, Any] = {"model": model}
+        for column in CSV_COLUMNS:
+            factor = 100 if column in ("acc", "pass_acc") else 1
+            figures = {
+                name: one.figures["any_correct" if column == "pass_acc" else column] for name, one in row.items()
+            }
+            known = {name: factor * f["value"] for name, f in figures.items() if f["value"] is not None}
+            cells |= {f"{name}_{column}": round(value, 4) for name, value in known.items()}
+            values = [value for name, value in known.items() if "@" not in name]
+            cells |= {f"avg_{column}": round(sum(values) / len(values), 4)} if values else {}
+        writer.writerow(cells)
+    return output.getvalue()
+
+
+def markdown(table: Sequence[Sequence[str]]) -> str:
+    """Return a table, its head first, as Markdown, numbers to the right."""
+    head, *body = [[text.replace("|", "\\|") for text in row] for row in table]
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *body]
+    return "\n".join(f"| {' | '.join(row)} |" for row in lines) + "\n"
+
+
+# -- what came of runs, with what they were set to and ran on --------------------------------------------------------
+
+#: Settings that say where a run is and not what it is.
+ASIDE = ("output_dir", "seed", "tracking.", "doctor.", "checkpoint.")
+
+
+def tracked(directory: Path, warn: Callable[[str], None] = lambda message: None) -> dict[str, Any]:
+    """Return {"runs": a row per run, "usual": the settings that most have}, of every run in a directory, however deep.
+
+    A row has `name`, `path`, `seed`, `steps`, `finished`, `settings` (those that are not the usual ones), `versions` of
+    packages with `git_commit` and `platform` (of the last session), the held-out accuracy `base` and `final` with its
+    intervals, and `tokens` and `seconds`. Raises RunError where there is no run.
+    """
+    runs = [run for run in find_runs(directory, warn) if not run.is_result and run.lines]
+    if not runs:
+        raise RunError(f"{directory} holds no run with recorded steps; of results, give two to compare")
+    settings = [
+        {k: v for k, v in flatten(run.config).items() if not any(k == a or k.startswith(a) for a in ASIDE)}
+        for run in runs
+    ]
+    keys = sorted({key for each in settings for key in each})
+    # A setting that an older version did not write is no difference.
+    values = {key: [json.dumps(each[key]) for each in settings if key in each] for key in keys}
+    usual = {key: Counter(written).most_common(1)[0][0] for key, written in values.items()}
+    differing = [key for key in keys if len(set(values[key])) > 1]
+    return {
+        "usual": {key: json.loads(written) for key, written in usual.items()},
+        "runs": [
+            _row(run, directory, {k: own[k] for k in differing if k in own and json.dumps(own[k]) != usual[k]})
+            for run, own in zip(runs, settings, strict=True)
+        ],
+    }
+
+
+def _row(run: Run, directory: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    session = run.environment[-1] if run.environment else {}
+    packages = session.get("packages")
+    figures = {one.step or 0: one.figures.get("acc") for one in run.evaluations if one.figures}
+    steps = [line for step, line in run.lines.items() if step > 0]
+    return {
+        "name": run.path.relative_to(directory).as_posix() if run.path != directory else run.name,
+        "path": str(run.path),
+        "seed": run.setting("seed"),
+        "steps": run.last_step,
+        "finished": run.finished,
+        "settings": settings,
+        "versions": {
+            **(packages if isinstance(packages, dict) else {}),
+            **{key: session.get(key) for key in ("python", "git_commit", "platform")},
+        },
+        "base": figures.get(0),
+        "final": figures[max(figures)] if figures else None,
+        "tokens": sum(line.get("tokens/sampled") or 0 for line in steps),
+        "seconds": sum(line.get("time/step") or 0 for line in steps),
+    }
+
+
+def summarise(path: Path, *, seconds: float) -> dict[str, Any]:
+    """Return the content of summary.json for a finished run that took `seconds`.
+
+    `base_accuracy` and `final_accuracy` are held-out accuracies at the evaluation's temperature (1 by default).
+    """
+    run = Run(path)
+    if not run.lines:
+        raise RunError(f"{path} has no metrics to summarise")
+    last, steps = run.last_step, [line for step, line in run.lines.items() if step > 0]
+    base, final = (run.figures_at(step) for step in (0, last))
+    sampled, useful = (sum(line.get(f"tokens/{name}", 0) for line in steps) for name in ("sampled", "useful"))
+    by_budget = last < run.setting("steps", 0) and 0 < run.setting("token_budget", 0) <= sampled
+    accuracies = [figures["acc"]["value"] for figures in (base, final)]
+    return {
+        "base_accuracy": accuracies[0],
+        "final_accuracy": accuracies[1],
+        "gain": None if None in accuracies else accuracies[1] - accuracies[0],
+        "base": base,
+        "final": final,
+        "steps": last,
+        "ended_by": "token_budget" if by_budget else "steps",
+        "seconds": seconds,
+        "tokens": {"sampled": sampled, "useful": useful},
+        "undecided": sum(
+            line.get(f"verdict/{kind}", 0) for line in steps for kind in ("unjudgeable", "timeout", "error")
+        ),
+    }

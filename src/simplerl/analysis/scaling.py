@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from simplerl.analysis.panels import Panel, plot_panels
-from simplerl.analysis.seeds import Band, curve
+from simplerl.analysis.estimates import Band, curve
+from simplerl.analysis.plots import Panel, plot_panels
 from simplerl.core.errors import RunError
 from simplerl.core.seeds import generator
 

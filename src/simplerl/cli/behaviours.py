@@ -6,10 +6,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from simplerl.analysis.behaviours import TITLES, table
 from simplerl.analysis.estimates import shown
-from simplerl.behaviours.judging import KEYWORDS, Item, Judge
-from simplerl.behaviours.session import Part, Session, estimate, parts
+from simplerl.behaviours import KEYWORDS, TITLES, Item, Judge, Part, Session, estimate, parts, table
 from simplerl.cli.console import Bar, say, show_table
 from simplerl.core.errors import ConfigError
 from simplerl.judge import PARAMETERS, RESERVED, Endpoint, cost

@@ -4,9 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from simplerl.analysis.compare import compare, first_and_last, questions, sides
+from simplerl.analysis.compare import compare, first_and_last, questions, sides, tracked
 from simplerl.analysis.estimates import shown
-from simplerl.analysis.tracked import tracked
 from simplerl.cli.console import printable, say, show_table
 from simplerl.cli.options import TABLES
 from simplerl.core.errors import RunError

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from simplerl.cli.console import new_console, printable
 from simplerl.core.errors import SimpleRLError
-from simplerl.doctor import RULES, Diagnosis, diagnose, thresholds
+from simplerl.doctor import RULES, Diagnosis, diagnose
+from simplerl.doctor.rule import WINDOW, parse_thresholds
 
 COLOURS = {"serious": "bold red", "warning": "bold yellow", "good": "bold green", "dim": "dim"}
 
@@ -15,7 +16,7 @@ COLOURS = {"serious": "bold red", "warning": "bold yellow", "good": "bold green"
 def run(args: argparse.Namespace) -> int:
     """Diagnose each run."""
     if args.rules:
-        print(f"window.steps = {thresholds.WINDOW.default:g} {thresholds.WINDOW.unit}: {thresholds.WINDOW.meaning}")
+        print(f"window.steps = {WINDOW.default:g} {WINDOW.unit}: {WINDOW.meaning}")
         for name, rule in RULES.items():
             print(f"\n{name}: {rule.title}")
             for key, entry in rule.thresholds.items():
@@ -23,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if not args.runs:
         raise SimpleRLError("no run was named; give a run directory, e.g. simplerl doctor runs/NAME")
-    values = thresholds.parse(args.threshold)
+    values = parse_thresholds(args.threshold)
     diagnoses = [diagnose(path, values) for path in args.runs]
     if args.json:
         # What a response says may hold anything: ASCII escapes keep it from a terminal's control sequences.

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from simplerl.analysis.compare import averages, rows, to_csv
 from simplerl.analysis.estimates import shown
-from simplerl.analysis.evaluations import averages, rows, to_csv
 from simplerl.cli.console import Bar, say, show_table
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import UNDECIDED

@@ -8,8 +8,7 @@ from simplerl.cli.console import Bar
 from simplerl.core.errors import ConfigError
 from simplerl.markup.text import visible
 from simplerl.report import page
-from simplerl.report.content import Content
-from simplerl.report.reading import gather
+from simplerl.report.outcomes import gather
 
 
 def run(args: argparse.Namespace) -> None:
@@ -22,7 +21,7 @@ def run(args: argparse.Namespace) -> None:
         bar.start("reading")
         sources = gather(args.paths)
         options = {"examples": args.examples, "seed": args.seed, "pdf": folder is not None}
-        content = Content(sources, **options, progress=bar.start)
+        content = page.Content(sources, **options, progress=bar.start)
     remarks = [f"{run.label}: {remark}" for run in content.runs for remark in run.remarks]
     for line in [*(f"left out: {line}" for line in content.damage), *remarks]:
         bar.say(visible(line))

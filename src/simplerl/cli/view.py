@@ -6,7 +6,7 @@ import webbrowser
 
 from simplerl.markup.text import visible
 from simplerl.viewer.library import Library
-from simplerl.viewer.server import HOST, open_server, serve
+from simplerl.viewer.page import HOST, open_server, serve
 
 
 def run(args: argparse.Namespace) -> None:

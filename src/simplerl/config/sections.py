@@ -398,9 +398,9 @@ class DoctorConfig:
 
     def __post_init__(self) -> None:
         if self.stop_on or self.thresholds:  # Only then: the rules read runs, and need what reads them.
-            from simplerl.doctor import RULES, thresholds
+            from simplerl.doctor.rule import RULES, parse_thresholds
 
-            thresholds.parse(self.thresholds)
+            parse_thresholds(self.thresholds)
             for rule in self.stop_on:
                 if rule not in RULES:
                     raise ConfigError(f"doctor.stop_on: unknown rule {rule!r}; {nearest(rule, RULES)}")

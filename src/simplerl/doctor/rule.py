@@ -1,4 +1,4 @@
-"""What a rule is: one thing that can go wrong in a run, with its thresholds, what it saw, and the finding it comes to.
+"""What a rule is: one thing that can go wrong in a run, what it sees, its thresholds, and the finding it comes to.
 
     @rule(
         "short",
@@ -14,15 +14,169 @@
             return None
         return Symptom(f"the mean length is {length.recent:.1f} ({length.recent_steps})", {"length": length.recent})
 
-A plug-in adds a rule like this, or by `@simplerl.register("rule", NAME)` of a `Rule`.
+A plug-in adds a rule like this, or by `@simplerl.register("rule", NAME)` of a `Rule`. An `Observation` serves a
+finished run and one that is going on: a rule sees the past of one step at a time.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import copy
+import functools
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
+from simplerl.core.errors import ConfigError, SimpleRLError, nearest
 from simplerl.core.registry import Registry
-from simplerl.doctor.observation import Example, Observation
+from simplerl.runs.metrics import as_number
+
+#: Figures of the responses are known at few steps: fewer of them make a window.
+TEXT = "text/"
+TEXT_WINDOW = 3
+#: Larger values are taken for this one, so that sums and ratios stay finite.
+LARGEST = 1e15
+
+#: 1 where a step's loss or gradient norm is recorded and is not a number, 0 where it is one.
+NOT_FINITE = "doctor/not_finite"
+_MUST_BE_FINITE = ("policy/loss", "sft/loss", "optimizer/grad_norm")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Example:
+    """A response that shows a finding. `excerpt` is the model's own text: hostile until escaped."""
+
+    step: int
+    problem_id: str
+    sample: int
+    excerpt: str
+
+
+@dataclass(frozen=True)
+class Series:
+    """The known values of one metric, in the order of their steps.
+
+    `width` values make a window: a third of them all, from 3 to the threshold `window.steps`. Means of windows: `early`
+    (the first), `recent` (the last), `windows` (all, [n − width + 1]), `before` (those that share no step with the last
+    one).
+    """
+
+    name: str
+    steps: np.ndarray
+    values: np.ndarray
+    width: int
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    early = property(lambda self: float(self.values[: self.width].mean()))
+    recent = property(lambda self: float(self.values[-self.width :].mean()))
+    first = property(lambda self: float(self.values[0]))
+    last = property(lambda self: float(self.values[-1]))
+
+    @functools.cached_property
+    def windows(self) -> np.ndarray:
+        sums = np.concatenate([[0.0], np.cumsum(self.values)])
+        return (sums[self.width :] - sums[: -self.width]) / self.width
+
+    @property
+    def before(self) -> np.ndarray:
+        return self.windows[: max(0, len(self) - 2 * self.width + 1)]
+
+    def window_steps(self, start: int) -> str:
+        """Return the steps of the window that begins at an index, in words: `step 5` or `steps 5–14`."""
+        steps = self.steps[start : start + self.width]
+        return f"step {steps[-1]}" if steps[0] == steps[-1] else f"steps {steps[0]}–{steps[-1]}"
+
+    early_steps = property(lambda self: self.window_steps(0))
+    recent_steps = property(lambda self: self.window_steps(max(0, len(self) - self.width)))
+
+    @functools.cached_property
+    def error(self) -> float:
+        """Standard error of the difference between two windows, from the changes between neighbouring steps.
+
+        The median of the absolute changes is used, so that a trend or a single jump does not pass for noise.
+        """
+        if len(self) < 3:
+            return math.inf
+        deviation = float(np.median(np.abs(np.diff(self.values)))) / 0.6745 / math.sqrt(2)
+        return deviation * math.sqrt(2 / self.width)
+
+
+class Observation:
+    """A run as it was known after some step. `at(step)` is the same run at an earlier step."""
+
+    def __init__(self, *, config: Mapping[str, Any] | None = None, stage: str = "train", window: int = 10):
+        """`config` is flat, its keys dotted; `stage` the command that made the run; `window` the most values of one.
+
+        `steps` are those with a record, `until` the one up to which the run is known.
+        """
+        self.config, self.stage, self.window = dict(config or {}), stage, window
+        self.until = -1
+        self.steps: list[int] = []
+        self._values: dict[str, tuple[list[int], list[float]]] = {}
+        self._arrays: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._examples: dict[str, list[Example]] = {}
+        self._series: dict[str, Series] = {}
+
+    def add(
+        self, step: int, figures: Mapping[str, Any], examples: Mapping[str, Sequence[Example]] | None = None
+    ) -> None:
+        """Take in what was recorded of a step, later than those before. Values that are not numbers are not known."""
+        watched = [name for name in _MUST_BE_FINITE if name in figures]
+        if watched:
+            figures = {**figures, NOT_FINITE: int(any(math.isnan(as_number(figures[name])) for name in watched))}
+        self.steps.append(step)
+        self.until = step
+        for name, value in figures.items():
+            if name != "step" and not math.isnan(number := as_number(value)):
+                steps, values = self._values.setdefault(name, ([], []))
+                steps.append(step)
+                values.append(min(max(number, -LARGEST), LARGEST))
+                self._arrays.pop(name, None)
+        for name, shown in (examples or {}).items():
+            self._examples.setdefault(name, []).extend(shown)
+        self._series.clear()
+
+    def at(self, step: int) -> "Observation":
+        """Return the run as it was known after a step. What was recorded is shared, not copied."""
+        view = copy.copy(self)
+        view.until, view._series = step, {}
+        return view
+
+    def _width(self, name: str, count: int) -> int:
+        if name.startswith(TEXT):
+            return max(1, min(TEXT_WINDOW, count // 2))
+        return max(1, min(count, self.window, max(3, count // 3)))
+
+    def series(self, name: str) -> Series:
+        """Return the known values of a metric so far; empty where there are none."""
+        if name not in self._series:
+            if name not in self._arrays:
+                steps, values = self._values.get(name, ([], []))
+                self._arrays[name] = (np.array(steps, np.int64), np.array(values, np.float64))
+            steps_N, values_N = self._arrays[name]
+            count = int(np.searchsorted(steps_N, self.until, side="right"))
+            self._series[name] = Series(name, steps_N[:count], values_N[:count], self._width(name, count))
+        return self._series[name]
+
+    def aligned(self, *names: str) -> list[Series]:
+        """Return several series at the steps at which all of them are known."""
+        all_series = [self.series(name) for name in names]
+        steps = all_series[0].steps
+        if all(np.array_equal(steps, series.steps) for series in all_series[1:]):
+            return all_series  # Nearly always.
+        steps = functools.reduce(np.intersect1d, [series.steps for series in all_series])
+        width = self._width(names[0], len(steps))
+        return [Series(s.name, steps, s.values[np.isin(s.steps, steps)], width) for s in all_series]
+
+    def examples(self, name: str) -> tuple[Example, ...]:
+        """Return the newest responses that show a figure, at most two."""
+        return tuple([e for e in self._examples.get(name, []) if e.step <= self.until][-2:])
+
+
+# -- a rule and what it finds ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +248,60 @@ class Finding:
     examples: tuple[Example, ...] = ()
 
 
-def ratio(above: float, below: float) -> float:
-    """Return above / below, for figures of which neither should be 0 but both can be read from a file."""
-    return above / below if below > 1e-12 else 0.0
+# -- thresholds by name: their defaults, and what a user sets them to (`RULE.NAME=VALUE`) ----------------------------
+
+#: What does not belong to one rule alone.
+WINDOW = Threshold(
+    10,
+    "what a rule averages over, at the beginning and at the end of what there is; shorter runs have a third of their "
+    "steps, from 3 up",
+    "steps",
+)
+
+
+def parse_thresholds(assignments: Iterable[str]) -> dict[str, float]:
+    """Return what `RULE.NAME=VALUE` texts set. Raises ConfigError, naming the nearest threshold."""
+    values = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals:
+            raise ConfigError(f"threshold {assignment!r}: give RULE.NAME=VALUE, e.g. clip-ratio.share=0.3")
+        values[name.strip()] = value.strip()
+    return checked(values)
+
+
+def checked(values: Mapping[str, object]) -> dict[str, float]:
+    """Return thresholds as numbers, names checked. Raises ConfigError."""
+    known = {"window.steps": WINDOW}
+    for name, rule in RULES.items():
+        if not isinstance(rule, Rule):
+            raise SimpleRLError(
+                f"the rule {name!r} ({RULES.place(name)}) is not a Rule; decorate its check with simplerl.doctor.rule"
+            )
+        known |= {f"{name}.{key}": entry for key, entry in rule.thresholds.items()}
+    numbers: dict[str, float] = {}
+    for name, value in values.items():
+        if name not in known:
+            raise ConfigError(f"unknown threshold {name!r}; {nearest(name, known)}")
+        entry, number = known[name], math.nan
+        with contextlib.suppress(TypeError, ValueError):
+            number = float(value)  # type: ignore[arg-type]
+        # What no figure of the kind can be would make a rule speak always or never, without a word.
+        wanted = "a finite number" if not math.isfinite(number) else "0 or more" if number < 0 <= entry.default else ""
+        if wanted:
+            raise ConfigError(f"threshold {name} = {value!r}: must be {wanted} ({entry.unit})")
+        numbers[name] = number
+    window = numbers.get("window.steps", 3)
+    if window < 3 or window != int(window):
+        raise ConfigError(f"threshold window.steps = {window:g}: must be a whole number, at least 3")
+    return numbers
+
+
+def all_thresholds(values: Mapping[str, object]) -> tuple[int, dict[str, dict[str, float]]]:
+    """Return the steps of a window, and rule → its thresholds by their short names, set ones instead of defaults."""
+    numbers = checked(values)
+    of_rules = {
+        name: {key: numbers.get(f"{name}.{key}", entry.default) for key, entry in rule.thresholds.items()}
+        for name, rule in RULES.items()
+    }
+    return int(numbers.get("window.steps", WINDOW.default)), of_rules

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from simplerl.core.errors import first_few
-from simplerl.doctor.observation import TEXT, Observation, Series
-from simplerl.doctor.rule import RULES, Check, Rule, Symptom, Threshold, ratio
+from simplerl.doctor.rule import RULES, TEXT, Check, Observation, Rule, Series, Symptom, Threshold
 from simplerl.runs.metrics import as_number
 
 __all__ = ["RULES"]
@@ -40,6 +39,11 @@ def check(function: Callable[..., Seen]) -> Callable[..., Seen]:
     """Let rules.toml use a function: for the rule of its name, or as `check`."""
     _CHECKS[function.__name__.replace("_", "-")] = function
     return function
+
+
+def ratio(above: float, below: float) -> float:
+    """Return above / below, for figures of which neither should be 0 but both can be read from a file."""
+    return above / below if below > 1e-12 else 0.0
 
 
 def _since(start: int, before: str = "earlier", /, **series: Series) -> dict[str, Any]:

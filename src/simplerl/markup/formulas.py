@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from simplerl.markup.text import cut, escape, escape_marked, left_out
+from simplerl.markup.text import escape, escape_marked, left_out
 
 #: Longest formula that is converted (characters).
 LONGEST = 2_000
@@ -38,16 +38,15 @@ _CLOSING = {"$$": "$$", "$": "$", r"\[": r"\]", r"\(": r"\)"}
 
 def prose(text: str, *, limit: int = 20_000, most: int = MOST_FORMULAS) -> str:
     """Return a text as HTML, its formulas as MathML; what cannot be read, or comes after `most`, as its source."""
-    shown, missing = cut(text, limit)
     parts, formulas, characters = [], 0, 0
-    for source, inside, display in _parts(shown):
+    for source, inside, display in _parts(text[:limit]):
         if inside is None or formulas == most or characters + len(inside) > MOST_CHARACTERS:
             parts.append(escape_marked(source))
             continue
         formulas, characters = formulas + 1, characters + len(inside)
         drawn = formula(inside, display=display)
         parts.append(drawn or f'<code class="formula-source">{escape_marked(source)}</code>')
-    return "".join(parts) + left_out(missing)
+    return "".join(parts) + left_out(len(text) - limit)
 
 
 @functools.lru_cache(maxsize=4096)

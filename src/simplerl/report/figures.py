@@ -10,14 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from simplerl.analysis import panels as drawing
-from simplerl.analysis.panels import DASHED, PALE, Looks, Panel, band_of, draw_sheet
-from simplerl.analysis.seeds import Band, band
-from simplerl.doctor.diagnosis import spread
+from simplerl.analysis import plots as drawing
+from simplerl.analysis.estimates import Band, band
+from simplerl.analysis.plots import DASHED, PALE, Looks, Panel, band_of, draw_sheet
+from simplerl.doctor import spread
 from simplerl.markup.text import natural
-from simplerl.report.outcomes import ROLES, TEXTS, Benchmarks, Explored, Judge, best
-from simplerl.report.reading import Evaluated, ReportedRun
-from simplerl.report.settings import Group
+from simplerl.report.outcomes import ROLES, TEXTS, Benchmarks, Evaluated, Explored, Group, Judge, ReportedRun, best
 from simplerl.runs.behaviours import BEHAVIOURS
 
 CurveOf = Callable[[ReportedRun], Band]

@@ -1,24 +1,297 @@
-"""What came of runs and results: before and after, over seeds, one beside another, exploration, behaviours."""
+"""What a report knows: runs and results as far as they can be read, which are one setting, and what came of them.
+
+Everything is read through `Run`: what can be read is shown, what cannot is named.
+"""
 
 import dataclasses
+import functools
 import itertools
+import json
 import math
+import os
+import re
+import time
 import tomllib
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from simplerl.analysis import behaviours, evaluations, exploration
-from simplerl.analysis.compare import compare
-from simplerl.analysis.estimates import Estimate
-from simplerl.analysis.panels import band_of
-from simplerl.analysis.seeds import Band, paired
+from simplerl import behaviours
+from simplerl.analysis import exploration
+from simplerl.analysis.compare import averages, compare, rows
+from simplerl.analysis.estimates import Band, Estimate, paired
+from simplerl.analysis.plots import band_of
 from simplerl.core.errors import RunError
-from simplerl.doctor.diagnosis import spread
-from simplerl.report.reading import Evaluated, ReportedRun, or_why
-from simplerl.report.settings import ENOUGH_SEEDS, Group
+from simplerl.core.seeds import generator
+from simplerl.core.types import UNDECIDED
+from simplerl.doctor import spread
 from simplerl.runs.behaviours import BEHAVIOURS
-from simplerl.runs.run import Evaluation
+from simplerl.runs.files import flatten
+from simplerl.runs.metrics import as_number
+from simplerl.runs.run import Evaluation, Run, find_runs, is_run
+
+T = TypeVar("T")
+
+
+def or_why(of: Callable[..., T], *arguments: Any) -> T | str:
+    """Return what a function gives; where there is nothing to show, the sentence of its RunError."""
+    try:
+        return of(*arguments)
+    except RunError as error:
+        return str(error)
+
+
+class Evaluated:
+    """The figures of one evaluation. Intervals are over problems."""
+
+    def __init__(self, source: Evaluation):
+        figures = source.figures
+        self.source = source
+        self.step = source.step or 0
+        self.accuracy = Estimate.of(figures.get("acc"))
+        self.length = Estimate.of(figures.get("tokens"))  # Mean length (tokens)
+        self.clip_ratio = Estimate.of(figures.get("clip_ratio"))
+        table = self.table("pass@k")
+        known = {int(k): Estimate.of(figure) for k, figure in table.items() if re.fullmatch(r"[1-9]\d{0,5}", k)}
+        self.pass_at = {k: known[k] for k in sorted(known) if known[k].known}
+        """k → pass@k, ascending."""
+
+    def table(self, name: str) -> Mapping[str, Any]:
+        """Return figures by k, level or source; empty where there are none."""
+        table = self.source.figures.get(name)
+        return table if isinstance(table, Mapping) else {}
+
+    @functools.cached_property
+    def readable(self) -> bool:
+        """Whether its responses can be read."""
+        return not isinstance(or_why(self.source.records.check), str)
+
+    @property
+    def pass_at_k(self) -> Band:
+        """The pass@k curve."""
+        return band_of([(float(k), self.table("pass@k")[str(k)]) for k in self.pass_at])
+
+
+class ReportedRun:
+    """A run with what a report needs of it. Raises RunError where there is no run."""
+
+    def __init__(self, path: Path, label: str):
+        self.run = run = Run(path)
+        self.label = label  # Name of the directory, with as much of the path as tells it from the other runs
+        self.path, self.finished = run.path, run.finished
+        self.settings = flatten(run.config)
+        self.environment = flatten(run.environment[-1]) if run.environment else {}
+        """What the last session noted, by dotted keys: versions, commit, machine, hashes of its data."""
+        self.recorded = run.metrics["step"].to_pylist()  # Steps that metrics are recorded of
+        self.steps: int = max(self.recorded, default=0)  # The last step that is recorded; 0 where none is
+        self.seed = self.settings.get("seed")
+        self.evaluations = [e for e in map(Evaluated, run.evaluations) if e.accuracy.known]
+        self.remarks = self._remarks()  # What a reader should know: how far it is, what it lacks
+
+    @property
+    def first(self) -> Evaluated | None:
+        """The evaluation before training; None where step 0 was not evaluated."""
+        return self.evaluations[0] if self.evaluations and self.evaluations[0].step == 0 else None
+
+    @property
+    def last(self) -> Evaluated | None:
+        """The last evaluation after training began."""
+        return self.evaluations[-1] if self.evaluations and self.evaluations[-1].step > 0 else None
+
+    @property
+    def readable(self) -> list[Evaluated]:
+        """The evaluations whose responses can be read."""
+        return [evaluated for evaluated in self.evaluations if evaluated.readable]
+
+    @property
+    def k(self) -> int:
+        """The largest k of pass@k that the first and the last evaluation have; 0 where there is none."""
+        return max(self.first.pass_at.keys() & self.last.pass_at.keys(), default=0) if self.first and self.last else 0
+
+    @property
+    def seconds(self) -> float:
+        """The time of all sessions together; the sum of the steps where the run has not finished."""
+        return as_number((self.run.summary or {}).get("seconds", self.total("time/step")))
+
+    def curve(self, metric: str) -> list[tuple[float, float]]:
+        """Return (step, value) wherever a metric was recorded after training began."""
+        steps, values = self.run.history(metric)
+        return [(float(step), float(value)) for step, value in zip(steps, values, strict=True) if step > 0]
+
+    def total(self, metric: str) -> float:
+        """Return the sum of a metric over the steps of training."""
+        return sum(value for _, value in self.curve(metric))
+
+    def _remarks(self) -> list[str]:
+        remarks = []
+        if not self.recorded:
+            remarks.append("No step is recorded yet.")
+        elif not self.finished:
+            budget = self.settings.get("token_budget")
+            planned = f"{budget:,} tokens" if isinstance(budget, int) and budget else self.settings.get("steps")
+            age = duration(time.time() - max(entry.stat().st_mtime for entry in self.path.iterdir()))
+            remarks.append(
+                f"Not finished: shown up to its last complete line, step {self.steps} of {planned}, written {age} ago."
+            )
+        if not self.evaluations:
+            remarks.append("It has no held-out evaluation.")
+        elif self.evaluations[0].step != 0:
+            remarks.append("The base model was not evaluated (no step 0): there is no before.")
+        return remarks
+
+
+def duration(seconds: float) -> str:
+    """Return a time as `82 s`, `14 min`, `3 h 20 min`."""
+    if math.isnan(seconds) or seconds < 120:
+        return "–" if math.isnan(seconds) else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+class Sources(NamedTuple):
+    """Everything that was given to a report; `damage` says which results could not be read."""
+
+    runs: Sequence[ReportedRun]
+    results: Sequence[Evaluation] = ()
+    damage: Sequence[str] = ()
+
+
+def gather(paths: Sequence[Path]) -> Sources:
+    """Read runs and directories of results. Raises RunError where a path is neither."""
+    runs: list[ReportedRun] = []
+    results: list[Evaluation] = []
+    damage: list[str] = []
+    for path, label in zip(paths, labels_of(paths), strict=True):
+        if is_run(path) or not path.expanduser().is_dir():
+            try:
+                runs.append(ReportedRun(path, label))
+            except RecursionError:
+                raise RunError(f"{path}: a JSON file in it is nested too deeply; restore it from a copy") from None
+            continue
+        below = find_runs(path, damage.append)
+        if inside := [run.path.name for run in below if not run.is_result]:
+            names = ", ".join(inside[:5])
+            raise RunError(f"{path} holds {len(inside)} runs ({names}); give them: simplerl report {path}/*")
+        for result in below or [Run(path)]:  # `Run` says why it is neither run nor result.
+            results += result.evaluations
+            damage += result.damage
+    return Sources(runs, results, damage)
+
+
+def labels_of(paths: Sequence[Path]) -> list[str]:
+    """Return a name for each path: what of it is below the folder that holds them all."""
+    absolute = [path.expanduser().resolve() for path in paths]
+    if twice := sorted(path for path in absolute if absolute.count(path) > 1):
+        raise RunError(f"{twice[0]} is given twice")
+    above = os.path.commonpath([path.parent for path in absolute])
+    return [str(path.relative_to(above)) for path in absolute]
+
+
+# -- what runs have in common and where they differ: configuration, environment, setting -----------------------------
+
+#: Keys that do not make another setting: the seed, where the run lies, and who is told about it.
+NOT_A_SETTING = ("seed", "output_dir", "tracking.")
+
+#: Keys that a reader wants to see even where all runs agree.
+ALWAYS = ("model", "data", "algorithm.name", "seed")
+
+#: Runs with different seeds from which an interval over seeds is given.
+ENOUGH_SEEDS = 3
+
+#: Parts of an environment that name the machine's own paths or change with every session.
+_NOT_ENVIRONMENT = ("start_step", "data_origin", "data.left_out", "base_model.path", "reference.path")
+
+Differences = dict[str, tuple[Any, ...]]
+"""Key → the value of each run."""
+
+
+class Group(NamedTuple):
+    """Runs of one setting; in figures a curve, which is that of a setting over its seeds or of one run."""
+
+    name: str
+    runs: tuple[ReportedRun, ...]
+    number: int = 0  # Colour, marker and line everywhere
+
+    @property
+    def independent(self) -> tuple[ReportedRun, ...]:
+        """One run of each seed, the first given: two of one seed say nothing about other seeds."""
+        by_seed: dict[str, ReportedRun] = {}
+        for run in self.runs:
+            by_seed.setdefault(json.dumps(run.seed, default=str), run)
+        return tuple(by_seed.values())
+
+    @property
+    def over_seeds(self) -> bool:
+        """Whether there are seeds enough for an interval over them."""
+        return len(self.independent) >= ENOUGH_SEEDS
+
+
+def groups(runs: Sequence[ReportedRun]) -> tuple[Group, ...]:
+    """Return the runs by setting, in the order in which settings appear."""
+    by_key: dict[str, list[ReportedRun]] = {}
+    for run in runs:
+        # A setting is the configuration, the command, and what the data and base model really were.
+        values = {key: value for key, value in run.settings.items() if not key.startswith(NOT_A_SETTING)}
+        hashes = {key: value for key, value in run.environment.items() if key.endswith("sha256")}
+        by_key.setdefault(_text([run.run.stage, values, hashes]), []).append(run)
+    named: dict[str, Group] = {}
+    for members in by_key.values():
+        base = members[0].label if len(members) == 1 else _common_name(members)
+        name = next(n for n in (base, *(f"{base} #{i}" for i in range(2, len(named) + 2))) if n not in named)
+        named[name] = Group(name, tuple(members))
+    return tuple(named.values())
+
+
+def series(settings: Sequence[Group]) -> tuple[Group, ...]:
+    """Return what figures draw: a setting with seeds enough as one curve, every other run as its own."""
+    drawn: list[tuple[str, tuple[ReportedRun, ...]]] = []
+    for group in settings:
+        if group.over_seeds:
+            drawn.append((f"{group.name} ({len(group.independent)} seeds)", group.independent))
+        else:
+            drawn += [(run.label, (run,)) for run in group.runs]
+    return tuple(Group(name, runs, number) for number, (name, runs) in enumerate(drawn))
+
+
+def _common_name(runs: Sequence[ReportedRun]) -> str:
+    """Return what the names of several runs begin with; the model and algorithm where that is too little."""
+    columns = itertools.takewhile(lambda letters: len(set(letters)) == 1, zip(*(r.label for r in runs), strict=False))
+    common = "".join(letters[0] for letters in columns).rstrip("0123456789")
+    common = re.sub(r"(^|[_\-. /])(seed|run|s)?[_\-. /]*$", "", common)
+    known = (str(runs[0].settings.get(key, "?")) for key in ("model", "algorithm.name"))
+    return common if len(common) >= 3 else " ".join(known)
+
+
+def _differences(tables: Sequence[Mapping[str, Any]], *, always: Sequence[str] = ()) -> Differences:
+    """Return the keys whose values differ between tables, with every table's value (None: it lacks the key).
+
+    `always` keys come first.
+    """
+    keys = dict.fromkeys(key for key in always if any(key in table for table in tables))
+    keys |= dict.fromkeys(key for table in tables for key in table)
+    rows = {key: tuple(table.get(key) for table in tables) for key in keys}
+    return {key: row for key, row in rows.items() if key in always or len(set(map(_text, row))) > 1}
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def configuration_differences(runs: Sequence[ReportedRun]) -> Differences:
+    """Return the keys of the configuration that differ, and those that a reader always wants."""
+    tables = [{"stage": r.run.stage, **{k: v for k, v in r.settings.items() if k != "output_dir"}} for r in runs]
+    return _differences(tables, always=ALWAYS)
+
+
+def environments(runs: Sequence[ReportedRun]) -> tuple[Differences, dict[str, Any]]:
+    """Return what differs between the environments of runs (versions, commit, machine, data), and what they share."""
+    tables = [{k: v for k, v in run.environment.items() if not k.startswith(_NOT_ENVIRONMENT)} for run in runs]
+    differ = _differences(tables)
+    return differ, {key: value for table in tables[:1] for key, value in table.items() if key not in differ}
+
+
+# -- before and after, over seeds, one beside another, exploration, behaviours ---------------------------------------
 
 #: Titles, captions and headings.
 TEXTS: dict[str, Any] = tomllib.loads((Path(__file__).parent / "texts.toml").read_text(encoding="utf-8"))
@@ -34,20 +307,14 @@ MOST_EVALUATIONS = 12
 NOBODY = "No responses were judged yet."
 
 Change = dict[str, Any]
-"""What `compare` says of one evaluation beside another; `difference` (after − before) as an Estimate."""
-
-
-def change(before: Evaluation, after: Evaluation) -> Change:
-    """Compare two evaluations problem by problem. Raises RunError where they cannot be compared."""
-    table = compare(before, after)
-    return {**table, "difference": Estimate.of(table["difference"])}
+"""What `compare` says of one evaluation beside another."""
 
 
 def _held_out(before: Evaluated, after: Evaluated, labels: Sequence[str]) -> Change:
     for label, side in zip(labels, (before, after), strict=True):
         if not side.readable:
             raise RunError(f"the responses of {label} cannot be read")
-    return change(*(dataclasses.replace(e.source, label=n) for n, e in zip(labels, (before, after), strict=True)))
+    return compare(*(dataclasses.replace(e.source, label=n) for n, e in zip(labels, (before, after), strict=True)))
 
 
 def gain(run: ReportedRun) -> Change:
@@ -197,12 +464,95 @@ class Benchmarks:
     """Every evaluation that was given, in a table, and every row beside the first, problem by problem."""
 
     def __init__(self, results: Sequence[Evaluation]):
-        self.table = evaluations.rows(results)  # Row (a model under one protocol) → benchmark → evaluation
+        self.table = rows(results)  # Row (a model under one protocol) → benchmark → evaluation
         self.names = list(dict.fromkeys(name for row in self.table.values() for name in row))
         """Benchmarks, in the order of columns."""
-        self.averages = {model: evaluations.averages(row)["acc"] for model, row in self.table.items()}
+        self.averages = {model: averages(row)["acc"] for model, row in self.table.items()}
         self.beside: dict[tuple[str, str], Change | str] = {}  # (row, benchmark) → how it compares with the first row
         first, *others = self.table
         for model, name in itertools.product(others, self.names):
             if name in self.table[first] and name in self.table[model]:
-                self.beside[model, name] = or_why(change, self.table[first][name], self.table[model][name])
+                self.beside[model, name] = or_why(compare, self.table[first][name], self.table[model][name])
+
+
+# -- responses before and after training -----------------------------------------------------------------------------
+# Chosen by a rule that is written in the report, and not by hand. A problem is right where at least half of its judged
+# samples are. Before and after give four kinds; from each, problems are drawn by the report's seed. Of a problem the
+# first sample is shown whose verdict agrees with its side.
+
+#: Kind → (right before, right after, what it is called).
+KINDS: dict[str, tuple[bool, bool, str]] = {
+    "gained": (False, True, "Gained: wrong before, right after"),
+    "lost": (True, False, "Lost: right before, wrong after"),
+    "still wrong": (False, False, "Still wrong"),
+    "both right": (True, True, "Right before and after"),
+}
+
+Row = Mapping[str, Any]
+
+_TEXTS = ("level", "question", "answer", "response", "stop_reason", "extracted", "rule", "detail")
+
+
+class Examples(NamedTuple):
+    """What was chosen from a run."""
+
+    before_step: int
+    after_step: int
+    counts: Mapping[str, int]  # Kind → problems of that kind
+    chosen: Mapping[str, Sequence[tuple[Row, Row]]]
+    """Kind → problems, each with a response before and one after: rows of the records, with their `step`, and of the
+    problem how many samples were `judged` and are `right`."""
+    left_out: int  # Problems that only one side has, or that nobody could judge on one side
+
+
+def choose(run: ReportedRun, *, number: int, seed: int) -> Examples:
+    """Choose up to `number` problems of each kind. Raises RunError where that cannot be done."""
+    if len(run.readable) < 2:
+        raise RunError("There are not two evaluations whose responses can be read.")
+    sides = (run.readable[0], run.readable[-1])
+    texts = [_rows(side) for side in sides]
+    before, after = ({problem: _judged(rows) for problem, rows in own.items()} for own in texts)
+    both = [p for p in before if before[p] and after.get(p)]
+    kinds: dict[tuple[bool, ...], list[str]] = defaultdict(list)
+    for problem in both:
+        kinds[tuple(2 * sum(side[problem]) >= len(side[problem]) for side in (before, after))].append(problem)
+    drawn = {kind: _draw(kinds[right[:2]], number, seed, kind) for kind, right in KINDS.items()}
+
+    def example(problem: str, kind: str) -> tuple[Row, Row]:
+        columns = zip(texts, KINDS[kind][:2], sides, strict=True)
+        before, after = (_response(rows[problem], right, side.step) for rows, right, side in columns)
+        return before, after
+
+    return Examples(
+        before_step=sides[0].step,
+        after_step=sides[1].step,
+        counts={kind: len(kinds[right[:2]]) for kind, right in KINDS.items()},
+        chosen={kind: [example(problem, kind) for problem in problems] for kind, problems in drawn.items()},
+        left_out=len(before.keys() | after.keys()) - len(both),
+    )
+
+
+def _rows(side: Evaluated) -> dict[str, list[Row]]:
+    """Return problem → its rows."""
+    groups: dict[str, list[Row]] = defaultdict(list)
+    for row in side.source.responses(["problem_id", "sample", "verdict", *_TEXTS]).to_pylist():
+        groups[row["problem_id"]].append(row)
+    return groups
+
+
+def _judged(rows: Sequence[Row]) -> list[bool]:
+    """Return whether each judged sample is right."""
+    return [row["verdict"] == "correct" for row in rows if row["verdict"] not in UNDECIDED]
+
+
+def _draw(problems: Sequence[str], number: int, seed: int, kind: str) -> list[str]:
+    """Draw problems without replacement; the draw of one kind does not depend on the others."""
+    ordered = sorted(problems)
+    return [ordered[i] for i in generator(seed, "report-examples", kind).permutation(len(ordered))[:number]]
+
+
+def _response(rows: Sequence[Row], right: bool, step: int) -> Row:
+    """Return the first sample whose verdict agrees with the side; there is one, because half or more of them do."""
+    judged = _judged(rows)
+    row = next(r for r in rows if r["verdict"] not in UNDECIDED and (r["verdict"] == "correct") == right)
+    return {**row, "step": step, "right": sum(judged), "judged": len(judged)}

@@ -1,4 +1,4 @@
-"""The page of a report: one HTML file that needs nothing else and runs nothing.
+"""The page of a report: everything that it shows, in one HTML file that needs nothing else and runs nothing.
 
 Every value that the template writes goes through `simplerl.markup`, so that text of models, data and directories is
 shown and never executed; the policy in the page's head forbids scripts, forms and requests.
@@ -9,29 +9,81 @@ import datetime
 import functools
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from simplerl import __version__
-from simplerl.analysis.estimates import shown
+from simplerl.analysis.estimates import Estimate, shown
 from simplerl.core.errors import RunError
-from simplerl.markup import CSS
+from simplerl.doctor import diagnose
+from simplerl.markup import CSS, Safe, environment
 from simplerl.markup.formulas import prose
-from simplerl.markup.templates import Safe, environment
 from simplerl.markup.text import quantity
-from simplerl.report.content import Content
-from simplerl.report.examples import KINDS
+from simplerl.report import figures as drawing
+from simplerl.report import outcomes
 from simplerl.report.figures import Figure
-from simplerl.report.outcomes import NOBODY, SHAPES
-from simplerl.report.reading import ReportedRun, duration
+from simplerl.report.outcomes import KINDS, NOBODY, SHAPES, ReportedRun, Sources, duration, or_why
 from simplerl.runs.files import make_directory, write_atomic
 from simplerl.runs.glossary import meaning
+
+T = TypeVar("T")
 
 #: Characters shown of a response; of a longer one its beginning and its end, where the answer is.
 RESPONSE_HEAD, RESPONSE_TAIL = 2400, 1200
 
 NONE = "–"
+
+
+class Content:
+    """A report without its form. What is by a run's label has a sentence where there is nothing to show of it."""
+
+    def __init__(
+        self,
+        sources: Sources,
+        *,
+        examples: int = 3,
+        seed: int = 0,
+        pdf: bool = True,
+        progress: Callable[[str], None] = lambda _: None,
+    ):
+        """Make it. `progress` gets a word about each thing as it is made.
+
+        `examples`: problems of each kind to show from each run; `seed`: of their draw; `pdf`: draw figures as PDF too.
+        """
+        self.per_kind, self.seed = examples, seed
+        self.runs = runs = sources.runs
+        self.groups = groups = outcomes.groups(runs)
+        self.configuration = outcomes.configuration_differences(runs)
+        self.environment, self.shared_environment = outcomes.environments(runs)
+
+        def each(what: str, of: Callable[[ReportedRun], T]) -> dict[str, T | str]:
+            by_label = {}
+            for run in runs:
+                progress(f"{what} {run.label}")
+                by_label[run.label] = or_why(of, run)
+            return by_label
+
+        self.gains = each("comparing before and after:", outcomes.gain)
+        self.diagnoses = each("diagnosing", lambda run: diagnose(run.path))
+        self.judges = each("behaviours of", outcomes.read_judges)
+        self.problems = each("problems of", outcomes.problems)
+        self.explored = each("exploration of", outcomes.explore)
+        choosing = "choosing responses of"
+        self.examples = each(choosing, lambda run: outcomes.choose(run, number=examples, seed=seed)) if examples else {}
+        progress("comparing runs")
+        self.against_first = outcomes.against_first(runs)
+        several = any(len(group.independent) > 1 for group in groups)
+        self.over_seeds = outcomes.over_seeds(groups) if several else []
+        """Measures of every setting, where one has several seeds; empty where none has."""
+        self.paired = [Estimate(), *(outcomes.paired_gain(group, groups[0]) for group in groups[1:])]
+        """Final accuracy beside the first setting, seed by seed; no value with fewer than three shared seeds."""
+        self.benchmarks = outcomes.Benchmarks(sources.results) if sources.results else None
+        progress("drawing")
+        shown: Any = {"explored": self.explored, "judges": self.judges, "benchmarks": self.benchmarks}
+        self.figures = drawing.draw_all(outcomes.series(groups), **shown, pdf=pdf)
+        """By name, in the report's order."""
+        self.damage = [*(line for run in runs for line in run.run.damage), *sources.damage]
 
 
 def render(content: Content, *, command: str, now: datetime.datetime) -> str:

@@ -20,7 +20,7 @@ from pydantic import ConfigDict, TypeAdapter
 from simplerl.core.errors import RunError
 from simplerl.runs.files import JsonLines, LockedDirectory
 
-#: The behaviours of SimpleRL-Zoo (arXiv 2503.18892); `simplerl.behaviours.judging` says what they are.
+#: The behaviours of SimpleRL-Zoo (arXiv 2503.18892); `simplerl.behaviours` says what they are.
 BEHAVIOURS = ("backtracking", "verification", "subgoal_setting", "enumeration")
 
 FOLDER, JUDGEMENTS, ANSWERS, TABLE = "behaviours", "judgements.jsonl", "answers.jsonl", "table"

@@ -26,7 +26,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
-from simplerl.analysis.seeds import Measure
+from simplerl.analysis.estimates import Measure
 from simplerl.core.errors import ConfigError, nearest
 from simplerl.core.registry import Registry
 

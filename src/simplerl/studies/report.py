@@ -5,10 +5,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from simplerl.analysis.estimates import Estimate, shown
-from simplerl.analysis.evaluations import markdown
-from simplerl.analysis.panels import Panel, plot_panels
-from simplerl.analysis.seeds import Band, Measure, band, curve, measured, paired
+from simplerl.analysis.compare import markdown
+from simplerl.analysis.estimates import Band, Estimate, Measure, band, curve, measured, paired, shown
+from simplerl.analysis.plots import Panel, plot_panels
 from simplerl.config.resolve import flatten
 from simplerl.runs.files import write_atomic, write_json
 from simplerl.runs.run import Run

@@ -20,7 +20,8 @@ from simplerl.config.sections import Config
 from simplerl.core.errors import ConfigError, RankLost, RunError, SimpleRLError, raised_at
 from simplerl.core.objects import short_name
 from simplerl.core.types import TrajectoryGroup
-from simplerl.doctor import Finding, Watch, thresholds
+from simplerl.doctor import Finding, Watch
+from simplerl.doctor.rule import parse_thresholds
 from simplerl.environments.base import has_turns
 from simplerl.evaluate.figures import evaluation_figures, evaluation_metrics
 from simplerl.feed.feed import StepGroups
@@ -262,7 +263,7 @@ class TrainingRun:
 
     def finish(self) -> None:
         """Write summary.json and, of a training run, learning.png: from here on the run counts as finished."""
-        from simplerl.analysis.tracked import summarise
+        from simplerl.analysis.compare import summarise
 
         path = self.directory.path
         seconds = self._seconds_before + time.perf_counter() - self._began
@@ -519,7 +520,7 @@ class DoctorRounds:
         self.fatal: Finding | None = None
         """What ends the run, if anything does."""
         if self._settings.action != "off":
-            self._watch = Watch(as_table(config), kind=stage, thresholds=thresholds.parse(self._settings.thresholds))
+            self._watch = Watch(as_table(config), kind=stage, thresholds=parse_thresholds(self._settings.thresholds))
             if read_metrics(path):
                 with self._guarded("taking up the run"):
                     self._watch.take_up(path)

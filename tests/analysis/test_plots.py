@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from simplerl.analysis.estimates import Estimate
-from simplerl.analysis.panels import Panel, draw_panel, plot_panels
-from simplerl.analysis.seeds import Band
+from simplerl.analysis.estimates import Band, Estimate
+from simplerl.analysis.plots import Panel, draw_panel, plot_panels
 
 LINE = Band(x=[0.0, 1.0], mean=[0.5, 0.9], low=[0.4, 0.7], high=[0.6, 1.4])
 BAR = (Estimate(value=0.5, low=0.25, high=0.75, n=3), [0.4, 0.5, 0.6])

@@ -1,23 +1,201 @@
-"""Settings over seeds, differences, examples and figures of a report against values worked out by hand."""
+"""What a report reads, its settings, differences, examples and figures, against values worked out by hand.
+
+What is on disk is read as far as it can be: what is whole is shown, what is not is named.
+"""
 
 import json
 import math
+import os
 import re
 from pathlib import Path
 
 import pytest
-from made_runs import estimate, made_run, rows, write_evaluation
+from made_runs import AFTER, CONFIG, estimate, made_run, rows, write_evaluation
 
-from simplerl.analysis import panels as drawing
-from simplerl.analysis.panels import Panel, draw_panel
-from simplerl.analysis.seeds import Band
+from simplerl.analysis import plots as drawing
+from simplerl.analysis.estimates import Band
+from simplerl.analysis.plots import Panel, draw_panel
 from simplerl.core.errors import RunError
-from simplerl.report import outcomes, settings
-from simplerl.report.examples import KINDS, choose
+from simplerl.report import outcomes
 from simplerl.report.figures import curve_of, draw_all, evaluated, recorded, short, smooth
-from simplerl.report.outcomes import best, explore, read_judges
-from simplerl.report.reading import ReportedRun, gather, or_why
+from simplerl.report.outcomes import KINDS, ReportedRun, best, choose, explore, gather, labels_of, or_why, read_judges
+from simplerl.report.page import Content
 from simplerl.runs.behaviours import BEHAVIOURS, BehaviourDirectory, Judgement
+
+# -- reading ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_whole_run(tmp_path: Path) -> None:
+    run = ReportedRun(made_run(tmp_path / "a"), "a")
+    assert (run.steps, run.finished, run.seconds, run.seed, run.run.stage) == (4, True, 12.0, 0, "train")
+    assert [e.step for e in run.evaluations] == [0, 4]
+    assert run.first.accuracy.value == pytest.approx(3 / 8)
+    assert list(run.last.pass_at) == [1, 2]
+    assert run.curve("length/mean") == [(1, 11.0), (2, 12.0), (3, 13.0), (4, 14.0)]
+    assert run.total("tokens/sampled") == 400
+    assert (run.remarks, run.run.damage) == ([], [])
+
+
+def test_lengths_have_the_interval_of_the_figures(tmp_path: Path) -> None:
+    path = made_run(tmp_path / "a")
+    write_evaluation(path, 4, rows(AFTER), tokens={"value": 3.75, "low": 3.0, "high": 4.5})
+    run = ReportedRun(path, "a")
+    assert (run.first.length.value, run.first.length.bounded) == (4.0, False), "as versions before 0.2 recorded it"
+    assert (run.last.length.value, run.last.length.low, run.last.length.high) == (3.75, 3.0, 4.5)
+
+
+def test_a_run_that_is_being_written(tmp_path: Path) -> None:
+    path = made_run(tmp_path / "a", finished=False)
+    with (path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 5, "rewa')
+    run = ReportedRun(path, "a")
+    assert run.steps == 4
+    assert not run.finished
+    assert run.seconds == pytest.approx(6.0), "the sum of its steps"
+    assert "up to its last complete line, step 4 of 4" in run.remarks[0]
+    assert "the last line is cut short or is still being written" in run.run.damage[0]
+
+
+def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
+    (tmp_path / "a" / "trajectories").mkdir(parents=True)
+    (tmp_path / "a" / "config.json").write_text('{"model": "m", "data": "d", "steps": 3}')
+    run = ReportedRun(tmp_path / "a", "a")
+    assert run.remarks == ["No step is recorded yet.", "It has no held-out evaluation."]
+
+
+@pytest.mark.parametrize("how", ["cut short", "overwritten", "empty", "text"])
+def test_a_damaged_record_is_named_by_its_step(tmp_path: Path, how: str) -> None:
+    path = made_run(tmp_path / "a")
+    file = path / "trajectories" / "step_000003.parquet"
+    content = file.read_bytes()
+    middle = len(content) // 3
+    file.write_bytes(
+        {
+            "cut short": content[: len(content) // 2],
+            "overwritten": content[:20] + b"\xff" * middle + content[20 + middle :],
+            "empty": b"",
+            "text": b"<script>alert(1)</script>",
+        }[how]
+    )
+    made = Content(gather([path]), pdf=False)
+    assert made.problems["a"].visits == 3, "of four steps"
+    assert made.damage
+    assert all(str(file) in line for line in made.damage)
+    assert made.damage[-1].endswith("left out") or "step 3 is not in the ledger" in made.damage[-1]
+
+
+def test_a_record_of_something_else_is_named(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    path = made_run(tmp_path / "a")
+    other = pyarrow.table({"problem_id": [[1]], "level": [1.5], "verdict": [True], "stop_reason": [{"a": 1}]})
+    pyarrow.parquet.write_table(other, path / "trajectories" / "step_000002.parquet")
+    pyarrow.parquet.write_table(pyarrow.table({"x": [1]}), path / "trajectories" / "step_000003.parquet")
+    (path / "trajectories" / "notes.txt").write_text("mine")
+    damage = ReportedRun(path, "a").run.damage
+    assert len(damage) == 3
+    assert "no column problem_id" in "".join(damage)
+
+
+def test_a_damaged_evaluation(tmp_path: Path) -> None:
+    path = made_run(tmp_path / "a")
+    write_evaluation(path, 2, rows(AFTER))
+    (path / "evaluations" / "step_000002.json").write_text('{"accuracy": {"value": "ten"}}')
+    (path / "evaluations" / "step_000004.parquet").write_bytes(b"PAR1")
+    write_evaluation(path, 3, rows(AFTER))
+    (path / "evaluations" / "step_000003.json").unlink()
+    run = ReportedRun(path, "a")
+    assert [e.step for e in run.evaluations] == [0, 4]
+    assert not run.last.readable
+    assert run.last.accuracy.value == pytest.approx(0.5), "its figures are complete"
+    assert run.last.length.value == 4.0, "from the figures, without an interval"
+    assert not run.last.length.bounded
+    said = "\n".join(run.run.damage)
+    assert "step_000002.json does not hold the figures of an evaluation: left out" in said
+    assert "step_000003.parquet has no figures beside it" in said
+    assert "step_000004.parquet cannot be read" in said
+
+
+def test_damaged_lines_of_metrics_are_named_and_left_out(tmp_path: Path) -> None:
+    path = made_run(tmp_path / "a")
+    lines = (path / "metrics.jsonl").read_text().splitlines()
+    lines[2] = "garbage"
+    lines[3] = '{"step": 3, "reward/mean": "many", "length/mean": 1e999, "policy/entropy": NaN, "x": 4}'
+    lines.append("[" * 100_000)
+    (path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    run = ReportedRun(path, "a")
+    assert run.recorded == [0, 1, 3, 4]
+    assert run.curve("x") == [(3, 4)]
+    assert [step for step, _ in run.curve("reward/mean")] == [1, 4]
+    assert "metrics.jsonl:3 is damaged" in run.run.damage[0]
+    assert "metrics.jsonl:6 is damaged" in run.run.damage[1]
+    assert [name for name in ("reward/mean", "length/mean", "policy/entropy") if name in str(run.run.damage[2:])]
+
+
+def test_tables_that_are_damaged_are_named(tmp_path: Path) -> None:
+    path = made_run(tmp_path / "a")
+    for name in ("config.json", "summary.json", "environment.json", "stage.json"):
+        (path / name).write_text("[1")
+    run = ReportedRun(path, "a")
+    assert len(run.run.damage) == 4
+    assert not run.finished
+
+
+def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    paths = [tmp_path / "x" / "seed0", tmp_path / "y" / "seed0", tmp_path / "y" / "seed1"]
+    assert labels_of(paths) == ["x/seed0", "y/seed0", "y/seed1"]
+    with pytest.raises(RunError, match="given twice"):
+        labels_of([tmp_path / "x", tmp_path / "y" / ".." / "x"])
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "photo.png").write_bytes(b"\x89PNG")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text(json.dumps({"architectures": ["Qwen2"]}))
+    made_run(tmp_path / "many" / "a")
+    made_run(tmp_path / "many" / "b")
+    for name, message in {
+        "nowhere": "does not exist",
+        "foreign/photo.png": "is a file",
+        "empty": "is empty",
+        "foreign": "is not a run",
+        "model": "is not a run",
+        "many": r"holds 2 runs \(a, b\); give them",
+    }.items():
+        with pytest.raises(RunError, match=message):
+            gather([tmp_path / name])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
+@pytest.mark.parametrize("name", ["summary.json", "metrics.jsonl", "evaluations/step_000004.parquet"])
+def test_a_pipe_does_not_hang_the_report(tmp_path: Path, name: str) -> None:
+    path = made_run(tmp_path / "a")
+    (path / name).unlink(missing_ok=True)
+    os.mkfifo(path / name)
+    found = Content(gather([path]), examples=1, pdf=False)
+    assert any(name in line for line in found.damage)
+
+
+def test_an_absurd_step_is_damage(tmp_path: Path) -> None:
+    path = made_run(tmp_path / "a")
+    with (path / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 10**350}) + "\n")
+    run = ReportedRun(path, "a")
+    assert run.steps == 4
+    assert "metrics.jsonl:6 is damaged" in run.run.damage[0]
+
+
+def test_deep_nesting_is_damage(tmp_path: Path) -> None:
+    path = made_run(tmp_path / "a")
+    deep = '{"a": ' * 5000 + "1" + "}" * 5000
+    (path / "config.json").write_text(json.dumps(CONFIG | {"deep": 0}).replace('"deep": 0', f'"deep": {deep}'))
+    assert "config.json cannot be read" in gather([path]).runs[0].run.damage[0]
+
+
+# -- settings ------------------------------------------------------------------------------------------------------
 
 
 def seeds(directory: Path, accuracies: dict[int, str], name: str = "s", **config) -> list[ReportedRun]:
@@ -30,44 +208,41 @@ def seeds(directory: Path, accuracies: dict[int, str], name: str = "s", **config
     return list(gather([directory / f"{name}{seed}" for seed in accuracies]).runs)
 
 
-# -- settings ------------------------------------------------------------------------------------------------------
-
-
 def test_runs_that_differ_in_the_seed_are_one_setting(tmp_path: Path) -> None:
     runs = seeds(tmp_path, {0: "rrww", 1: "rrrw", 2: "rrrr"}) + seeds(tmp_path, {0: "wwww"}, name="t", steps=9)
-    one, other = settings.groups(runs)
+    one, other = outcomes.groups(runs)
     assert (len(one.runs), len(other.runs)) == (3, 1)
     assert one.over_seeds
     assert not other.over_seeds
-    drawn = settings.series([one, other])
+    drawn = outcomes.series([one, other])
     assert [s.name for s in drawn] == ["cub-qwen grpo (3 seeds)", "t0"]
     assert [s.number for s in drawn] == [0, 1]
 
 
 def test_names_of_settings(tmp_path: Path) -> None:
     runs = seeds(tmp_path, {0: "rrww", 1: "rrrw"}, name="grpo_wide_seed")
-    assert settings.groups(runs)[0].name == "grpo_wide"
+    assert outcomes.groups(runs)[0].name == "grpo_wide"
 
 
 def test_other_data_makes_another_setting(tmp_path: Path) -> None:
     a = made_run(tmp_path / "a")
     b = made_run(tmp_path / "b", config={"seed": 1}, session={"data": {"train": {"problems": 4, "sha256": "d2"}}})
-    assert len(settings.groups(gather([a, b]).runs)) == 2
+    assert len(outcomes.groups(gather([a, b]).runs)) == 2
 
 
 def test_one_seed_twice_counts_once(tmp_path: Path) -> None:
     a = made_run(tmp_path / "a")
     b = made_run(tmp_path / "b")
     c = made_run(tmp_path / "c", config={"seed": 1})
-    (group,) = settings.groups(gather([a, b, c]).runs)
+    (group,) = outcomes.groups(gather([a, b, c]).runs)
     assert len(group.runs) == 3
     assert len(group.independent) == 2
     assert not group.over_seeds, "three runs, but two seeds"
-    assert len(settings.series([group])) == 3, "each run is a curve of its own"
+    assert len(outcomes.series([group])) == 3, "each run is a curve of its own"
 
 
 def test_means_over_seeds(tmp_path: Path) -> None:
-    (group,) = settings.groups(seeds(tmp_path, {0: "rrww", 1: "rrrw", 2: "rrrr"}))
+    (group,) = outcomes.groups(seeds(tmp_path, {0: "rrww", 1: "rrrw", 2: "rrrr"}))
     after = outcomes.over_seeds([group])[0]["accuracy after"]
     assert after.values == {"0": 0.5, "1": 0.75, "2": 1.0}
     half = 4.302652729911275 * 0.25 / math.sqrt(3)
@@ -76,7 +251,7 @@ def test_means_over_seeds(tmp_path: Path) -> None:
 
 
 def test_two_seeds_have_no_interval(tmp_path: Path) -> None:
-    (group,) = settings.groups(seeds(tmp_path, {0: "rrww", 1: "rrrw"}))
+    (group,) = outcomes.groups(seeds(tmp_path, {0: "rrww", 1: "rrrw"}))
     assert not any(m.mean.bounded for m in outcomes.over_seeds([group])[0].values())
 
 
@@ -84,20 +259,20 @@ def test_settings_are_compared_at_one_k(tmp_path: Path) -> None:
     """One was evaluated with two samples, the other with one: pass@2 does not stand beside pass@1."""
     two, one = made_run(tmp_path / "two"), made_run(tmp_path / "one", config={"data": "other"})
     write_evaluation(one, 4, rows({"p": "w", "q": "r"}), pass_at={"1": estimate(0.5)})
-    tables = outcomes.over_seeds(settings.groups(gather([two, one]).runs))
+    tables = outcomes.over_seeds(outcomes.groups(gather([two, one]).runs))
     assert [table["pass@1 after"].values for table in tables] == [{"0": 0.5}, {"0": 0.5}]
-    (table,) = outcomes.over_seeds(settings.groups(gather([two]).runs))
+    (table,) = outcomes.over_seeds(outcomes.groups(gather([two]).runs))
     assert table["pass@2 after"].values == {"0": 0.75}
 
 
 def test_paired_difference_between_settings(tmp_path: Path) -> None:
     runs = seeds(tmp_path, {0: "rrww", 1: "rrrw", 2: "rrrr"})
     others = seeds(tmp_path, {0: "rwww", 1: "rrww", 2: "rrrw"}, name="t", algorithm={"name": "ppo"})
-    one, other = settings.groups([*runs, *others])
+    one, other = outcomes.groups([*runs, *others])
     found = outcomes.paired_gain(other, one)
     assert found.value == pytest.approx(-0.25)
     assert found.low == found.high == pytest.approx(-0.25), "it is the same for every seed"
-    assert not outcomes.paired_gain(settings.groups(others[:2])[0], one).known, "two shared seeds are too few"
+    assert not outcomes.paired_gain(outcomes.groups(others[:2])[0], one).known, "two shared seeds are too few"
 
 
 def test_only_keys_that_differ_are_shown(tmp_path: Path) -> None:
@@ -105,14 +280,14 @@ def test_only_keys_that_differ_are_shown(tmp_path: Path) -> None:
     changed = {"seed": 1, "output_dir": "y", "optimizer": {"lr": 0.1}, "new": None}
     b = made_run(tmp_path / "b", config=changed, session={"packages": {"simplerl": "0.2.0", "torch": "2.13.0"}})
     runs = gather([a, b]).runs
-    assert settings.configuration_differences(runs) == {
+    assert outcomes.configuration_differences(runs) == {
         "model": ("cub-qwen", "cub-qwen"),
         "data": ("arithmetic", "arithmetic"),
         "algorithm.name": ("grpo", "grpo"),
         "seed": (0, 1),
         "optimizer.lr": (0.001, 0.1),
     }
-    differ, shared = settings.environments(runs)
+    differ, shared = outcomes.environments(runs)
     assert differ == {"packages.simplerl": ("0.1.0", "0.2.0")}
     assert shared["packages.torch"] == "2.13.0"
     assert "packages.simplerl" not in shared
@@ -174,7 +349,7 @@ def test_the_last_evaluation_that_can_be_read_is_used(tmp_path: Path) -> None:
 def test_the_gain_is_paired(tmp_path: Path) -> None:
     change = outcomes.gain(ReportedRun(made_run(tmp_path / "a"), "a"))
     assert change["problems"] == 4
-    assert change["difference"].value == pytest.approx((0.5 + 1 - 1 + 0) / 4)
+    assert change["difference"]["value"] == pytest.approx((0.5 + 1 - 1 + 0) / 4)
     assert (len(change["gained"]), len(change["lost"])) == (1, 1)
 
 
@@ -182,7 +357,7 @@ def test_the_gain_is_paired(tmp_path: Path) -> None:
 
 
 def test_a_curve_over_seeds_is_their_mean(tmp_path: Path) -> None:
-    (one,) = settings.series(settings.groups(seeds(tmp_path, {0: "rrww", 1: "rrrw", 2: "rrrr"})))
+    (one,) = outcomes.series(outcomes.groups(seeds(tmp_path, {0: "rrww", 1: "rrrw", 2: "rrrr"})))
     curve = curve_of(one, evaluated("acc"))
     assert (curve.x, curve.mean) == ([0.0, 4.0], pytest.approx([0.0, 0.75]))
     assert curve.high[-1] == pytest.approx(0.75 + 4.302652729911275 * 0.25 / math.sqrt(3))
@@ -206,7 +381,7 @@ def test_smoothing_is_a_centred_mean() -> None:
 def test_figures_are_fit_for_a_paper(tmp_path: Path) -> None:
     """Vector with TrueType letters, as wide as a column or the text, equal bytes for equal runs; names may be odd."""
     path = made_run(tmp_path / "_x $\\frac{1}{$ 数学 <b>")
-    drawn = settings.series(settings.groups(gather([path, made_run(tmp_path / "b", steps=3)]).runs))
+    drawn = outcomes.series(outcomes.groups(gather([path, made_run(tmp_path / "b", steps=3)]).runs))
     explored = {s.name: explore(s.runs[0]) for s in drawn}
     made = draw_all(drawn, explored=explored, pdf=True)
     assert draw_all(drawn, explored=explored, pdf=True) == made
@@ -296,4 +471,4 @@ def test_the_surface_of_a_search_is_read_and_drawn(tmp_path: Path) -> None:
     assert [each["step"] for each in read.run.searches] == [1]
     assert read.run.searches[0] == {"step": 1, "chosen": points[3], "points": points}, "at the most samples"
     assert any("step_000002.json does not hold the surface of a search" in line for line in read.run.damage)
-    assert "surface" in draw_all(settings.series(settings.groups([read])), pdf=False)
+    assert "surface" in draw_all(outcomes.series(outcomes.groups([read])), pdf=False)

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from support import made_up_run
 
-from simplerl.analysis.estimates import Estimate
-from simplerl.analysis.seeds import Measure, band, curve, measured, paired
+from simplerl.analysis.estimates import Estimate, Measure, band, curve, measured, paired
 from simplerl.core.errors import RunError
 
 
