@@ -144,7 +144,7 @@ def test_mistakes(given: list[str], text: str, messages: list[str], tmp_path: Pa
 
 
 def test_the_children_of_a_study_load_the_plugin_of_what_they_name(ideas: Path, tmp_path: Path) -> None:
-    from simplerl.core.plugins import load_plugin
+    from simplerl.core.registry import load_plugin
     from simplerl.studies.plan import _job
 
     load_plugin(str(ideas))

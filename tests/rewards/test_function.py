@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from simplerl.core.errors import ConfigError
-from simplerl.core.objects import remember
+from simplerl.core.registry import remember
 from simplerl.core.types import Completion, Problem, Scored, Undecided, Verdict
 from simplerl.rewards import make_reward
 from simplerl.rewards.function import FunctionReward

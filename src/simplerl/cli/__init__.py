@@ -14,7 +14,7 @@ import warnings
 from simplerl import __version__
 from simplerl.cli.options import COMMANDS, TABLES, complete, fill, names_to_choose, read_options
 from simplerl.core.errors import SimpleRLError, nearest
-from simplerl.core.plugins import load_plugins
+from simplerl.core.registry import load_plugins
 
 
 def build_parser(command: str) -> argparse.ArgumentParser:

@@ -18,9 +18,17 @@ import pydantic
 from simplerl.algorithms import ALGORITHMS
 from simplerl.config.sections import Config, PluginConfig, read_text
 from simplerl.core.errors import ConfigError, Contradiction, RunError, nearest
-from simplerl.core.objects import is_object, recall, remember
-from simplerl.core.plugins import Plugin, canonical, load_plugins, owner, plugin
-from simplerl.core.registry import Registry, registry
+from simplerl.core.registry import (
+    Plugin,
+    Registry,
+    canonical,
+    is_object,
+    load_plugins,
+    owner,
+    recall,
+    registry,
+    remember,
+)
 from simplerl.data import sources
 from simplerl.data.rows import suffix_of
 from simplerl.environments import ENVIRONMENTS, environment_class
@@ -158,7 +166,7 @@ def _reward_table(rewards: Sequence[str]) -> dict[str, Any]:
 def build_config(table: Mapping[str, Any]) -> Config:
     """Return the configuration of a table, its plug-ins loaded. Raises ConfigError with the key that is wrong."""
     values = dict(table)
-    explicit = [each.name for each in load_plugins(_plugin_names(values.pop("plugins", ())))]
+    explicit = load_plugins(_plugin_names(values.pop("plugins", ())))
     for key in REGISTRIES:
         if key in values:
             values[key] = _build_named(key, values[key])
@@ -166,7 +174,7 @@ def build_config(table: Mapping[str, Any]) -> Config:
         config = Config(**values)
     except pydantic.ValidationError as error:
         raise ConfigError(_message(error.errors()[0], table)) from None
-    loaded = {each.name: each for each in filter(None, [*map(plugin, explicit), *_used_plugins(config)])}
+    loaded = {each.name: each for each in filter(None, [*explicit, *_used_plugins(config)])}
     return dataclasses.replace(config, plugins=tuple(PluginConfig(each.name, each.sha256) for each in loaded.values()))
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from simplerl.core.errors import ConfigError
-from simplerl.core.objects import is_object
+from simplerl.core.registry import is_object
 from simplerl.core.types import Problem
 from simplerl.data.problems import ProblemSet
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from simplerl.config.resolve import as_table, recipe_for, resolve
 from simplerl.core.errors import ConfigError, RunError, nearest
-from simplerl.core.plugins import canonical, load_recorded, owner
+from simplerl.core.registry import canonical, load_recorded, owner
 from simplerl.core.types import Completion, Trajectory, TrajectoryGroup, Verdict, VersionSpan
 from simplerl.data.prompts import prompter
 from simplerl.data.rows import suffix_of

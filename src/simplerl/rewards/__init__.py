@@ -12,9 +12,7 @@ from dataclasses import fields
 from typing import Any
 
 from simplerl.core.errors import ConfigError, nearest
-from simplerl.core.objects import is_object, recall
-from simplerl.core.plugins import is_source, load_source
-from simplerl.core.registry import Registry
+from simplerl.core.registry import Registry, is_object, is_source, load_source, recall
 from simplerl.rewards.base import Reward
 
 __all__ = ["REWARDS", "Reward", "make_reward", "reward_class"]

@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from simplerl.core.errors import ConfigError, raised_at
-from simplerl.core.objects import short_name
-from simplerl.core.registry import place_of
+from simplerl.core.registry import place_of, short_name
 from simplerl.core.types import Completion, Problem, Scored, Undecided, Verdict
 from simplerl.rewards.base import Reward
 
