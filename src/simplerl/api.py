@@ -253,7 +253,7 @@ def _run(
 ) -> Run:
     """Make a configuration, and a run of it."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # As the command does; where torch is there already it is late.
-    from simplerl.cli.display import execute
+    from simplerl.cli.train import execute
     from simplerl.config.resolve import configure, merge
     from simplerl.train.run import Callback as Watcher
 
