@@ -282,7 +282,8 @@ def test_an_interruption_reaches_the_children_once_and_waits_for_them(number: si
     """
     parent = f"""
         import pathlib, sys, types
-        sys.modules["support"] = types.SimpleNamespace(environment=None)  # It imports PyTorch.
+        names = ("SMALL", "deep", "environment", "run_small", "small_config")
+        sys.modules["support"] = types.SimpleNamespace(**dict.fromkeys(names))  # It imports PyTorch.
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         from test_jobs import Watching, job
         from simplerl.studies.jobs import execute

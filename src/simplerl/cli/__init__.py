@@ -30,10 +30,6 @@ COMMANDS: dict[str, dict[str, Any]] = TABLES["command"]
 TYPES = {"int": int, "float": float, "path": Path}
 
 
-#: Between names of a list; a comma before `key=value` is one within a name (`reasoning-gym:chain_sum,size=50`).
-_BETWEEN_NAMES = re.compile(r",(?!\s*\w+=)")
-
-
 def complete(table: Mapping[str, Any], *more: str) -> dict[str, Any]:
     """Return the table of a command or an action with the groups that it shares, and `more`; its own rows win."""
     tables = [*(TABLES["shared"][name] for name in table.get("shared", ())), table]
@@ -58,17 +54,18 @@ def fill(parser: argparse.ArgumentParser, table: Mapping[str, Any]) -> None:
     if "actions" in table:
         actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", title="actions")
         for name, action in table["actions"].items():
-            inner = actions.add_parser(
-                name,
-                help=action["summary"],
-                description=f"{action['summary'][0].upper()}{action['summary'][1:]}.",
-                epilog=f"examples:\n{action['examples'].rstrip()}",
-                formatter_class=argparse.RawDescriptionHelpFormatter,
-                allow_abbrev=False,
-            )
+            summary = action["summary"]
+            texts = _texts(f"{summary[0].upper()}{summary[1:]}.", action)
+            inner = actions.add_parser(name, help=summary, **texts)
             parser.set_defaults(inner={**(parser.get_default("inner") or {}), name: inner})
             inner.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
             fill(inner, complete(action))
+
+
+def _texts(about: str, table: Mapping[str, Any], more: str = "") -> dict[str, Any]:
+    """Return what argparse wants to know of a parser: what it is for, and `more` and the examples below its options."""
+    layout = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+    return {"description": about, "epilog": f"{more}examples:\n{table['examples'].rstrip()}", **layout}
 
 
 def _keywords(key: str, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,7 +104,8 @@ def read_options(args: argparse.Namespace) -> None:
         if "from" in row:
             registry(row["from"]).find(value, key=name)
         if row.get("type") == "names":
-            parts = _BETWEEN_NAMES.split(value)
+            # A comma before `key=value` is one within a name (`reasoning-gym:chain_sum,size=50`).
+            parts = re.split(r",(?!\s*\w+=)", value)
             setattr(args, dest, list(dict.fromkeys(part.strip() for part in parts if part.strip())))
         elif row.get("type") == "numbers":
             try:
@@ -141,13 +139,7 @@ def build_parser(command: str) -> argparse.ArgumentParser:
     """Return the parser of one subcommand; the command itself is imported when it runs."""
     table = complete(COMMANDS[command], "every")
     names = f"{names_to_choose()}\n\n" if table.get("names") else ""
-    parser = argparse.ArgumentParser(
-        prog=f"simplerl {command}",
-        description=table["about"].strip(),
-        epilog=f"{names}examples:\n{table['examples'].rstrip()}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = argparse.ArgumentParser(prog=f"simplerl {command}", **_texts(table["about"].strip(), table, names))
     fill(parser, table)
     return parser
 

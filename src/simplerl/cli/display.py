@@ -16,9 +16,6 @@ from simplerl.runs.directory import read_metrics
 from simplerl.runs.run import Run, greedy_figures
 from simplerl.train.run import Callback, Outcome
 
-#: A sampled response is shown after every so many steps.
-SAMPLE_EVERY = 10
-
 
 class Terminal(Bar, Callback):
     """Listens to a run and shows it."""
@@ -89,7 +86,7 @@ class Terminal(Bar, Callback):
             verdicts = [t.verdict for group in groups for t in group.trajectories if t.verdict.rule == "reward"]
             for detail in sorted({verdict.detail for verdict in verdicts})[:3]:
                 self.say(f"  {detail}")
-        if step % SAMPLE_EVERY == 0:
+        if step % 10 == 0:
             self._show(groups[0].trajectories[0])
 
     def _share(self, step: int) -> float:

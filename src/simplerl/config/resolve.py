@@ -15,7 +15,6 @@ from typing import Any
 
 import pydantic
 
-from simplerl.algorithms import ALGORITHMS
 from simplerl.config.sections import Config, PluginConfig, read_text
 from simplerl.core.errors import ConfigError, Contradiction, RunError, nearest
 from simplerl.core.registry import (
@@ -31,8 +30,8 @@ from simplerl.core.registry import (
 )
 from simplerl.data import sources
 from simplerl.data.rows import suffix_of
-from simplerl.environments import ENVIRONMENTS, environment_class
-from simplerl.rewards import REWARDS, make_reward, reward_class
+from simplerl.environments import environment_class
+from simplerl.rewards import make_reward, reward_class
 from simplerl.rewards.function import FunctionReward
 from simplerl.runs.files import flatten
 
@@ -42,12 +41,7 @@ RECIPES: Registry[Path] = Registry(
 )
 #: Sections whose keys depend on the `name` in them.
 REGISTRIES: dict[str, Registry[Any]] = {
-    "algorithm": ALGORITHMS,
-    "reward": REWARDS,
-    "environment": ENVIRONMENTS,
-    "sampler": registry("sampler"),
-    "transform": registry("transform"),
-    "buffer": registry("buffer"),
+    kind: registry(kind) for kind in ("algorithm", "reward", "environment", "sampler", "transform", "buffer")
 }
 _KEYS = tomllib.loads(Path(__file__).with_name("keys.toml").read_text(encoding="utf-8"))
 #: What may differ between a run and its resumption.
@@ -270,7 +264,7 @@ def _build_named(key: str, raw: Any) -> Any:
     values = {}
     for setting, value in table.items():
         if setting not in own:
-            others = [other for other, each in ALGORITHMS.items() if setting in _settings(each)]
+            others = [other for other, each in REGISTRIES["algorithm"].items() if setting in _settings(each)]
             if key == "algorithm" and others:
                 raise ConfigError(
                     f"algorithm.{setting} is a setting of {', '.join(others)}, not of {name}; leave it out, or choose "

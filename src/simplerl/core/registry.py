@@ -197,8 +197,6 @@ def place_of(value: Any) -> str:
 
 # -- plug-ins --------------------------------------------------------------------------------------------------------
 
-GROUP = "simplerl.plugins"
-
 
 @dataclass(frozen=True)
 class Plugin:
@@ -264,7 +262,7 @@ def load_recorded(entries: Iterable[Mapping[str, str]], say: Callable[[str], Non
 @functools.cache
 def load_installed() -> None:
     """Load every installed package that has an entry point in the group `simplerl.plugins`; once in a process."""
-    for entry in entry_points(group=GROUP):
+    for entry in entry_points(group="simplerl.plugins"):
         load_plugin(entry.module)
 
 

@@ -89,18 +89,19 @@ def _prepared(experiment: Experiment, directory: Path, *, quick: bool) -> list[J
     for each in experiment.prepare:
         words = [*each.command, *(each.quick if quick else ())]
         command = (sys.executable, "-m", "simplerl", *(_filled(word, directory) for word in words))
-        job = Job(
-            label=each.name,
-            seed=0,
-            path=directory / "prepared" / slug(each.name),
-            log=directory / "logs" / f"{slug(each.name)}.log",
-            command=command,
-            state="done" if (directory / each.done).exists() else "new",
-            steps=1,
-            token_budget=0,
-            after=jobs[-1].name if jobs and jobs[-1].state != "done" else "",
+        jobs.append(
+            Job(
+                label=each.name,
+                seed=0,
+                path=directory / "prepared" / slug(each.name),
+                log=directory / "logs" / f"{slug(each.name)}.log",
+                command=command,
+                state="done" if (directory / each.done).exists() else "new",
+                steps=1,
+                token_budget=0,
+                after=jobs[-1].name if jobs and jobs[-1].state != "done" else "",
+            )
         )
-        jobs.append(job)
     return jobs
 
 
@@ -171,8 +172,6 @@ def state_of(path: Path, config: Config) -> Literal["new", "half", "done"]:
 
 # -- running them ----------------------------------------------------------------------------------------------------
 
-#: Seconds between two looks at the children.
-PAUSE = 0.1
 #: Seconds that children have to end their step and save, once they were asked to stop.
 PATIENCE = 120.0
 
@@ -217,7 +216,7 @@ def execute(jobs: Sequence[Job], *, parallel: int, watch: Watcher) -> dict[str, 
                 while len(running) < parallel and (job := _next(waiting, running)):
                     waiting.remove(job)
                     running.append(_start(job))
-                time.sleep(PAUSE)
+                time.sleep(0.1)
                 if stopped():
                     raise KeyboardInterrupt
                 for child in [child for child in running if child.process.poll() is not None]:
