@@ -214,7 +214,8 @@ def main(argv: list[str] | None = None) -> int:
         args.command, args.overrides = command, overrides
         read_options(args)
         # A command is imported when it runs; it may return an exit code.
-        return load_object(f"simplerl.cli.{args.table.get('run', COMMANDS[command]['run'])}")(args) or 0
+        function = (args.table if "run" in args.table else COMMANDS[command])["run"]
+        return load_object(f"simplerl.cli.{function}")(args) or 0
     except SimpleRLError as error:
         if debug:
             raise
