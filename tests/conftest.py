@@ -34,7 +34,7 @@ LONGEST = (
     "train/test_ranks.py",
     "rollout/test_split.py",
     "behaviours/test_judging.py",
-    "cli/test_experiment_cli.py",
+    "cli/test_train.py",
     "verify/test_pool.py",
     "feed/test_samplers.py",
     "environments/test_sandbox.py",

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from simplerl.core.errors import ConfigError, nearest
-from simplerl.core.objects import remember
+from simplerl.core.registry import remember
 from simplerl.core.types import Problem, TrajectoryGroup, Verdict
 from simplerl.runs.run import Run
 
@@ -193,7 +193,7 @@ def evaluate(
     ['high', 'low', 'problems', 'value']
     """
     from simplerl.cli.console import Bar
-    from simplerl.core.plugins import load_plugins
+    from simplerl.core.registry import load_plugins
     from simplerl.evaluate.run import Settings, load_benchmarks, models_of, plan
     from simplerl.evaluate.run import evaluate as run_evaluations
 
@@ -253,7 +253,7 @@ def _run(
 ) -> Run:
     """Make a configuration, and a run of it."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # As the command does; where torch is there already it is late.
-    from simplerl.cli.display import execute
+    from simplerl.cli.train import execute
     from simplerl.config.resolve import configure, merge
     from simplerl.train.run import Callback as Watcher
 
@@ -368,7 +368,7 @@ def _reward_table(reward: Any) -> dict[str, Any]:
 
 def _reward_part(reward: Any) -> dict[str, Any]:
     from simplerl.config.resolve import named_table
-    from simplerl.core.plugins import canonical
+    from simplerl.core.registry import canonical
     from simplerl.rewards import Reward
 
     if isinstance(reward, str):

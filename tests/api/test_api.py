@@ -165,9 +165,9 @@ def test_another_function_of_that_name_is_said_on_resume(tmp_path: Path, capsys)
 
 
 def forget_objects() -> None:
-    from simplerl.core import objects
+    from simplerl.core import registry
 
-    objects._OBJECTS.clear()
+    registry._OBJECTS.clear()
 
 
 def test_an_algorithm_as_an_instance(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from support import ROOT, environment
 
 import simplerl
-from simplerl.core.registry import forget
+from simplerl.core import registry
 
 PACKAGE = ROOT / "examples" / "plugin"
 #: A run of a second.
@@ -91,11 +91,9 @@ def test_the_package_installed_into_a_fresh_environment(tmp_path: Path) -> None:
 
 def test_the_package_in_this_process(tmp_path: Path, monkeypatch) -> None:
     """The quick form: by its entry point, through Python."""
-    from simplerl.core import plugins
-
     install(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    plugins.load_installed.cache_clear()
+    registry.load_installed.cache_clear()
     try:
         run = simplerl.train(
             "cub-thrifty",
@@ -121,8 +119,8 @@ def test_the_package_in_this_process(tmp_path: Path, monkeypatch) -> None:
         simplerl.train("cub", output_dir=tmp_path / "other", quiet=True, steps=1, settings={"evaluation.size": 4})
         assert not simplerl.Run(tmp_path / "other").config["plugins"], "installed, but not used"
     finally:
-        forget("simplerl_thrifty")
-        plugins._LOADED.pop("simplerl_thrifty", None)
+        registry.forget("simplerl_thrifty")
+        registry._LOADED.pop("simplerl_thrifty", None)
         for name in [name for name in sys.modules if name.partition(".")[0] == "simplerl_thrifty"]:
             del sys.modules[name]
-        plugins.load_installed.cache_clear()
+        registry.load_installed.cache_clear()

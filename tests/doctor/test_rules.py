@@ -594,14 +594,14 @@ registry.register("rule", "mine-broken")(
 
 @pytest.fixture
 def plugin(tmp_path: Path):
-    from simplerl.core import plugins, registry
+    from simplerl.core import registry
 
     file = tmp_path / "my_rules.py"
     file.write_text(PLUGIN)
-    plugins.load_plugin(str(file))
+    registry.load_plugin(str(file))
     yield file
     registry.forget(str(file))
-    plugins._LOADED.pop(str(file))
+    registry._LOADED.pop(str(file))
 
 
 def test_a_plugin_rule_is_a_rule_like_any_other(plugin: Path, tmp_path: Path) -> None:

@@ -29,8 +29,7 @@ from support import (
     trajectory,
 )
 
-from simplerl.core.plugins import load_plugin
-from simplerl.core.registry import forget
+from simplerl.core.registry import forget, load_plugin
 from simplerl.core.types import Completion, VersionSpan
 from simplerl.feed.ahead import Ahead, Recorded
 from simplerl.feed.feed import StepGroups

@@ -17,8 +17,7 @@ from simplerl.algorithms import ALGORITHMS, Algorithm
 from simplerl.cli import COMMANDS, build_parser, parser_of, split_overrides
 from simplerl.config.resolve import RECIPES, as_table, flatten, merge, parse_overrides, resolve
 from simplerl.config.sections import Config
-from simplerl.core.plugins import canonical
-from simplerl.core.registry import forget
+from simplerl.core.registry import canonical, forget
 from simplerl.data import DATASETS
 from simplerl.rewards import REWARDS
 from simplerl.rollout import BACKENDS

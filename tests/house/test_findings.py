@@ -8,9 +8,8 @@ from support import ROOT
 from simplerl.config.resolve import merge, resolve
 from simplerl.config.sections import Config
 from simplerl.runs.glossary import METRICS
-from simplerl.studies import EXPERIMENTS
-from simplerl.studies.experiment import Bars, Curve, Experiment, PassAtK
-from simplerl.studies.plan import QUICK, slug, table_of
+from simplerl.studies.experiment import EXPERIMENTS, Bars, Curve, Experiment, PassAtK
+from simplerl.studies.jobs import QUICK, slug, table_of
 
 PAGE = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from simplerl.core.errors import ConfigError
-from simplerl.core.objects import remember
+from simplerl.core.registry import remember
 from simplerl.core.types import UNDECIDED, Completion, Problem, Scored, Undecided, Verdict
 from simplerl.rewards import REWARDS, FunctionReward, make_reward
 from simplerl.rewards.builtin import in_r1_format

@@ -32,8 +32,7 @@ from support import (
 )
 
 from simplerl.core.errors import ConfigError, ModelError, SimpleRLError
-from simplerl.core.plugins import load_plugin
-from simplerl.core.registry import forget
+from simplerl.core.registry import forget, load_plugin
 from simplerl.core.seeds import derive
 from simplerl.core.types import Completion, VersionSpan
 from simplerl.models.load import Policy

@@ -9,7 +9,7 @@ from support import made_up_run
 from simplerl.analysis.estimates import Measure
 from simplerl.studies import report
 from simplerl.studies.experiment import Bars, Curve, Experiment, PassAtK, Variant
-from simplerl.studies.plan import Job
+from simplerl.studies.jobs import Job
 
 EXPERIMENT = Experiment(
     name="made-up",

@@ -1,20 +1,31 @@
-"""`simplerl data`: build tiers, filter, check golds, remove benchmark questions, measure difficulty."""
+"""The commands on problems and answers: `data` makes data of data, `audit` looks at golds, `verify` judges answers."""
 
 import argparse
 import dataclasses
+import io
+import json
 import shutil
-from collections.abc import Sequence
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simplerl import __version__, data
-from simplerl.cli.console import Bar, show_table
-from simplerl.cli.options import dest_of
-from simplerl.core.errors import ConfigError, DataError
-from simplerl.core.types import Problem
+from simplerl.cli import dest_of
+from simplerl.cli.console import Bar, one_line, show_table
+from simplerl.core.errors import ConfigError, DataError, SimpleRLError
+from simplerl.core.types import Problem, Verdict
 from simplerl.data import making
+from simplerl.data.audit import KINDS, Report
+from simplerl.data.audit import audit as audit_rows
 from simplerl.data.making import Filtered, where
 from simplerl.data.prompts import prompter
+from simplerl.data.rows import read_json
+from simplerl.verify import POLICIES, RULES, VerifierPool
+from simplerl.verify.extract import MAX_ANSWER_CHARS, final_part
+from simplerl.verify.judge import reading, shown, unbox
+from simplerl.verify.words import TABLES
 
 if TYPE_CHECKING:
     from simplerl.runs.responses import Answer
@@ -23,11 +34,8 @@ if TYPE_CHECKING:
 MATH_500 = "HuggingFaceH4/MATH-500@6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be"
 
 
-def run(args: argparse.Namespace) -> None:
-    """Carry out the action: read, work, show, write."""
-    if args.action == "tiers":
-        build_tiers(args)
-        return
+def derive(args: argparse.Namespace) -> None:
+    """Filter problems, check their golds, remove benchmark questions, measure difficulty: read, work, show, write."""
     path = making.check_output(Path(args.output).expanduser(), overwrite=args.overwrite)
     # An audit is there to leave out what cannot be read.
     read = data.read(args.data, args.split, size=getattr(args, "limit", 0), strict=args.action != "audit")
@@ -187,3 +195,115 @@ def _partial(args: argparse.Namespace) -> Path:
     """Return the directory in which the responses of a measurement stand until it is done."""
     output = Path(args.output).expanduser()
     return output.with_name(f"{output.stem}.partial")
+
+
+def audit(args: argparse.Namespace) -> int:
+    """Look at a data set's golds and the verifier's behaviour on them; return 1 when a gold fails."""
+    from simplerl.environments.code import failing
+
+    rows, limits = data.rows_to_audit(args.data, args.split), {"workers": args.workers, "timeout_s": args.timeout}
+    report = audit_rows(rows, args.data, policy=args.policy, failing=failing, **limits)
+    if not report.golds:
+        raise DataError(f"{args.data} has no rows, so there is nothing to audit")
+    if args.json:
+        print(json.dumps(report.as_dict(), indent=2))
+    else:
+        print("\n".join(_audit_lines(report, args.show)))
+        print("\n  ok: every gold equals itself" if report.ok else "\n  failed: see the golds listed above")
+    return 0 if report.ok else 1
+
+
+def _audit_lines(report: Report, show: int) -> Iterator[str]:
+    """Yield the lines of the report for the terminal."""
+    count = {kind: len(findings) for kind, findings in report.findings.items()}
+    yield f"{report.name}: {report.golds} golds"
+    for kind in ("refused", "left_out", "rejected", "unjudgeable", "literal"):
+        yield f"  {KINDS[kind]:29} {count[kind]}"
+    yield f"  {KINDS['restated']:29} {count['restated']}, rewarded when copied {report.restated_rewarded}"
+    if report.tested:
+        yield f"  {'with unit tests':29} {report.tested}, with a reference solution {report.references}"
+        yield f"  {KINDS['reference']:29} {count['reference']}"
+    yield f"\n  {'rule':12} {'count':>7} {'share':>8} {'median':>10}"
+    for rule, row in report.rules.items():
+        yield f"  {rule:12} {row['count']:7} {100 * row['share']:7.2f}% {row['median_us']:7.1f} µs"
+    if report.responses:
+        counts = ", ".join(f"{status} {count}" for status, count in sorted(report.statuses.items()))
+        yield f"\n  responses     {report.responses}: {counts}"
+        yield f"  time-outs     {100 * report.timeout_rate:.2f}%   speed {report.verdicts_per_second:,.0f} verdicts/s"
+    if report.labelled:
+        negatives, positives = count["false_negatives"], count["false_positives"]
+        accuracy = 1 - (negatives + positives) / report.labelled
+        wrong = f"false negatives {negatives}, false positives {positives}"
+        yield f"  labelled      {report.labelled}: accuracy {100 * accuracy:.2f}%, {wrong}"
+    for kind, title in KINDS.items():
+        if findings := report.findings[kind]:
+            yield f"\n  {title} ({min(show, len(findings))} of {len(findings)})"
+            for finding in findings[:show]:
+                gold, why = one_line(finding.gold), one_line(finding.why, 90)
+                answer = "" if finding.answer is None else f"  answer {one_line(finding.answer)}"
+                yield f"    {finding.id}: gold {gold}{answer}  ({why})"
+
+
+def verify(args: argparse.Namespace) -> int:
+    """Judge an answer, or a file of them, and explain; return 0 when everything is correct, else 1."""
+    given = [part is not None for part in (args.gold, args.response, args.question)]
+    if args.file is not None and any(given):
+        raise SimpleRLError("give either --file or --gold with --response (and --question), not both")
+    if args.file is None and not all(given[:2]):
+        raise SimpleRLError("give --gold and --response, or --file with JSON lines; see simplerl verify --help")
+    response = sys.stdin.read() if args.response == "-" else args.response
+    triples = read_triples(args.file) if args.file is not None else [(response, args.gold, args.question)]
+    workers = 1 if args.file is None else args.workers
+    with VerifierPool(args.policy, workers, args.timeout, args.lenient or ()) as pool:
+        verdicts = pool.verify_many(triples)
+    if not verdicts:
+        raise DataError(f"{args.file}: the file holds no rows")
+    for number, verdict in enumerate(verdicts, 1):
+        if args.json:
+            print(json.dumps({name: getattr(verdict, name) for name in ("status", "extracted", "rule", "detail")}))
+        elif args.file is None:
+            print("\n".join(f"{name:11}  {text}" for name, text in explain(response, args.gold, args.policy, verdict)))
+        else:
+            extracted = "–" if verdict.extracted is None else one_line(verdict.extracted, 70)
+            print(f"{number:6}  {verdict.status:11}  {verdict.rule:11}  {extracted}")
+    counts = Counter(verdict.status for verdict in verdicts)
+    if args.file is not None and not args.json:
+        print("total  " + ", ".join(f"{name} {count}" for name, count in counts.most_common()))
+    return 0 if set(counts) == {"correct"} else 1
+
+
+def read_triples(name: str) -> Iterator[tuple[str, str, str | None]]:
+    """Yield (response, gold, question or None) from JSON lines; a `DataError` names a line that cannot be used."""
+    if name != "-" and not Path(name).is_file():
+        raise DataError(f"no such file: {name}")
+    content = sys.stdin.read().encode("utf-8", "replace") if name == "-" else Path(name).read_bytes()
+    for row in read_json(io.BytesIO(content), Path(name)):
+        fields = row.fields
+        gold, response = fields.get("gold", fields.get("answer")), fields.get("response", fields.get("prediction"))
+        if gold is None or response is None:
+            raise DataError(f"{row.place}: needs gold (or answer) and response (or prediction)")
+        question = fields.get("question")
+        yield str(response), str(gold), question if isinstance(question, str) else None
+
+
+def explain(response: str, gold: str, policy: str, verdict: Verdict) -> list[tuple[str, str]]:
+    """Return the steps of a judgement as (name, text): what was looked at, understood and decided."""
+    part = final_part(response)
+    tail = f", of which the last part, {len(part)}, counts" if len(part) != len(response) else ""
+    steps = [("response", f"{len(response)} characters{tail}"), ("policy", policy)]
+    for name, text in (("answer", POLICIES[policy](part)), ("gold", unbox(gold))):
+        steps.append((name, "none found" if text is None else shown(text, 100) or "empty"))
+        if text is not None and text.strip() and len(text) <= MAX_ANSWER_CHARS:
+            steps += [("  normal", shown(reading(text).normal, 100)), ("  read as", kind(text))]
+    rule = f"{verdict.rule}: {RULES.get(verdict.rule, '')}"
+    return [*steps, ("rule", rule), ("why", verdict.detail), ("verdict", verdict.status)]
+
+
+def kind(text: str) -> str:
+    """Return what a text was read as."""
+    side = reading(text)
+    if side.value is not None:
+        return f"the number {shown(str(side.value), 100)}"
+    if side.node is None:
+        return f"not understood: {side.problem}; its text still counts"
+    return TABLES["kinds"].get(side.node.op, "an expression").format(name=side.node.name, parts=len(side.node.args))

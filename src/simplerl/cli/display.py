@@ -1,10 +1,7 @@
 """What a person sees of a run: a live display, or plain lines; trackers, where they are wanted; a table at the end."""
 
-import gc
-import importlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,18 +9,12 @@ from rich.markup import escape
 
 from simplerl.analysis.estimates import shown
 from simplerl.cli.console import Bar, printable, say, show_table
-from simplerl.config.resolve import as_table, flatten
 from simplerl.config.sections import Config
-from simplerl.core.errors import ConfigError, RankLost, nearest
+from simplerl.core.errors import ConfigError, nearest
 from simplerl.core.types import Trajectory, TrajectoryGroup
 from simplerl.runs.directory import read_metrics
 from simplerl.runs.run import Run, greedy_figures
-from simplerl.train.components import Inputs
-from simplerl.train.ranks import Restarts
 from simplerl.train.run import Callback, Outcome
-
-#: A sampled response is shown after every so many steps.
-SAMPLE_EVERY = 10
 
 
 class Terminal(Bar, Callback):
@@ -95,7 +86,7 @@ class Terminal(Bar, Callback):
             verdicts = [t.verdict for group in groups for t in group.trajectories if t.verdict.rule == "reward"]
             for detail in sorted({verdict.detail for verdict in verdicts})[:3]:
                 self.say(f"  {detail}")
-        if step % SAMPLE_EVERY == 0:
+        if step % 10 == 0:
             self._show(groups[0].trajectories[0])
 
     def _share(self, step: int) -> float:
@@ -158,39 +149,6 @@ class Trackers(Callback):
         """Close the trackers."""
         for tracker in self._trackers or ():
             tracker.finish()
-
-
-def execute(
-    stage: str,
-    config: Config,
-    path: Path,
-    *,
-    resume: bool,
-    quiet: bool = False,
-    callbacks: Sequence[Callback] = (),
-    inputs: Inputs | None = None,
-) -> Outcome:
-    """Train (or, for the stage `sft`, fine-tune) into a directory, shown on the terminal and to the trackers."""
-    module = {"train": "train.loop", "sft": "train.sft", "star": "selftraining.star"}[stage]
-    run = getattr(importlib.import_module(f"simplerl.{module}"), stage)
-    with ExitStack() as stack:
-        watchers = list(callbacks)
-        if not quiet:
-            watchers.append(stack.enter_context(Terminal(config, path, stage)))
-        if names := config.tracking.trackers:
-            settings = flatten(as_table(config))
-            watchers.append(stack.enter_context(closing(Trackers(names, config.tracking.project, path, settings))))
-        # A model that was passed as an object has been trained in place: only who passed it can begin from it again.
-        restarts = Restarts(path, 0 if inputs and inputs.policy else config.learner.restarts)
-        while True:
-            try:
-                return run(config, path, resume=resume, callbacks=watchers, inputs=inputs)
-            except RankLost as lost:
-                said = restarts.next(lost)
-            gc.collect()  # What is left of the learner is in cycles.
-            for watcher in watchers:
-                watcher.say(said)
-            resume = True
 
 
 def show_ending(outcome: Outcome, command: str, path: Path) -> int:

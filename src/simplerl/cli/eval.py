@@ -1,7 +1,11 @@
-"""`simplerl eval`: models and checkpoints on benchmarks, or responses made elsewhere."""
+"""The commands that use a model: `eval` on benchmarks, `serve` for agents elsewhere, `export` for other libraries."""
 
 import argparse
+import contextlib
 import dataclasses
+import os
+import secrets
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,19 +13,27 @@ from pathlib import Path
 from simplerl.analysis.compare import averages, rows, to_csv
 from simplerl.analysis.estimates import shown
 from simplerl.cli.console import Bar, say, show_table
-from simplerl.core.errors import ConfigError
+from simplerl.core.errors import ConfigError, ModelError, RunError
 from simplerl.core.types import UNDECIDED
 from simplerl.evaluate import harness
 from simplerl.evaluate.benchmarks import BENCHMARKS, DEFAULTS
-from simplerl.evaluate.run import Settings, evaluate, load_benchmarks, models_of, plan, read_responses, score
-from simplerl.models.load import load_tokenizer
+from simplerl.evaluate.run import Settings, load_benchmarks, models_of, open_rollout, plan, read_responses, score
+from simplerl.evaluate.run import evaluate as run_evaluations
+from simplerl.models.device import pick_device
+from simplerl.models.load import load, load_tokenizer, locate
+from simplerl.models.lora import CONFIG, WEIGHTS
+from simplerl.rollout.backend import Sampling
+from simplerl.rollout.serving import open_endpoint
 from simplerl.runs.files import LockedDirectory, write_atomic
 from simplerl.runs.results import results
 from simplerl.runs.run import Evaluation
 
+#: Environment variable with the key that agents must give; without it one is made up.
+KEY = "SIMPLERL_SERVE_KEY"
 
-def run(args: argparse.Namespace) -> int:
-    """Evaluate, and show what came of it."""
+
+def evaluate(args: argparse.Namespace) -> int:
+    """Evaluate models and checkpoints, or responses made elsewhere, and show what came of it."""
     if args.list:
         listed = [
             (n, b.problems, "yes" if n in DEFAULTS else "", b.hub["name"] if b.hub else "– (--data-dir)", b.citation)
@@ -79,7 +91,7 @@ def _evaluate(args: argparse.Namespace, bar: Bar) -> list[Path]:
     benchmarks = load_benchmarks(names, settings, args.data_dir, bar.say)
     if models:
         jobs = plan(models, benchmarks, settings, args.output_dir, bar)
-        return evaluate(jobs, settings, bar, overwrite=args.overwrite)
+        return run_evaluations(jobs, settings, bar, overwrite=args.overwrite)
     ((name, loaded),) = benchmarks.items()
     given = read_responses(args.responses, loaded)
     bar.phase(f"{args.responses.name} on {name}", len(given))
@@ -130,3 +142,39 @@ def _harness(args: argparse.Namespace) -> int:
             lines.append((target.label, task, metric, f"{value:.4f}", "–" if error is None else f"{error:.4f}"))
     show_table("lm-evaluation-harness", ("model", "task", "metric", "value", "standard error"), lines, left=3)
     return 0
+
+
+def serve(args: argparse.Namespace) -> None:
+    """Serve an OpenAI-compatible endpoint over a run's policy, which records the episodes of agents, until Ctrl-C."""
+    key = os.environ.get(KEY) or secrets.token_hex(16)
+    policy = load(args.model, device=pick_device(args.device))
+    sampling = Sampling(temperature=args.temperature, max_new_tokens=args.max_tokens)
+    options = {"samples": 1, "seed": args.seed, "backend": args.backend}
+    with LockedDirectory(args.output_dir), open_rollout(policy, sampling=sampling, **options) as rollout:
+        server = open_endpoint(rollout, args.output_dir, port=args.port, key=key, seconds=args.seconds, say=say)
+        say(
+            f"{server.base_url}  (Ctrl-C ends it; episodes go to {args.output_dir})",
+            f'open an episode: curl -X POST -H "Authorization: Bearer {"$" + KEY if KEY in os.environ else key}" '
+            f"-H 'Content-Length: 0' {server.base_url}/episodes",
+        )
+        with contextlib.suppress(KeyboardInterrupt):
+            server.wait()
+
+
+def export(args: argparse.Namespace) -> None:
+    """Write a run's model as a Hugging Face directory, adapters merged into it, or the adapters alone."""
+    source = Path(locate(args.model))
+    if args.output.exists():
+        raise RunError(f"{args.output} exists already; choose another --output, or remove it")
+    if args.adapter:
+        if not (source / CONFIG).is_file():
+            raise ModelError(f"{args.model} ({source}) holds no adapters; leave out --adapter")
+        args.output.mkdir(parents=True)
+        for name in (CONFIG, WEIGHTS):
+            shutil.copy(source / name, args.output / name)
+    else:
+        policy = load(str(source))
+        policy.model.save_pretrained(args.output)
+        policy.tokenizer.save_pretrained(args.output)
+    merged = "" if args.adapter or not (source / CONFIG).is_file() else " with its adapters merged into it"
+    print(f"{source}{merged} → {args.output}")

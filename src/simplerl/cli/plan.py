@@ -1,22 +1,69 @@
-"""`simplerl plan`, and `simplerl train --dry-run`: what a run will take and do, before it starts."""
+"""The commands before a run: `recipes`, `plan` (and `train --dry-run`), and `preflight` for a model's prompts.
+
+What loads torch is imported where it is used: a mistake in a setting need not wait for it.
+"""
 
 import argparse
 import dataclasses
+import json
 import os
+import shlex
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from simplerl.cli.console import show_table
-from simplerl.cli.options import settings
-from simplerl.config.resolve import as_toml, resolve
+from simplerl.analysis.estimates import shown
+from simplerl.cli import settings
+from simplerl.cli.console import Bar, say, show_table
+from simplerl.config.resolve import RECIPES, as_toml, recipe_chain, recipe_for, resolve
 from simplerl.config.sections import Config
 from simplerl.core.errors import ConfigError
+from simplerl.runs.files import write_json
+
+if TYPE_CHECKING:
+    from simplerl.distributed.plan import Machine
 
 GIB = 2**30
 
 
-def run(args: argparse.Namespace) -> None:
+def recipes(args: argparse.Namespace) -> None:
+    """List the shipped recipes, or print one fully resolved."""
+    if args.name is None:
+        if args.overrides:
+            raise ConfigError(f"{args.overrides[0]} needs the name of a recipe to lay it on: simplerl recipes NAME …")
+        _list_recipes()
+        return
+    text, about = as_toml(resolve(args.name, settings(args))), recipe_chain(args.name)[-1][1]
+    print(f"# {args.name}{': ' * bool(about)}{about}\n{text}", end="")
+
+
+def _list_recipes() -> None:
+    """Print the recipes in groups: name, model, data, template, and for those that differ in more, what they are."""
+    configs = {name: resolve(name, {}) for name in sorted(RECIPES)}
+    chains = {name: recipe_chain(name) for name in configs}
+    rows = {name: (name, config.model, config.data, config.template) for name, config in configs.items()}
+    widths = [max(len(row[column]) for row in rows.values()) for column in range(3)]
+
+    def line(cells: tuple[str, ...], first: int = widths[0]) -> str:
+        return "  ".join(f"{text:{width}}" for text, width in zip(cells, [first, *widths[1:], 0], strict=True)).rstrip()
+
+    cubs = {name for name, config in configs.items() if config.model.startswith("cub-")}
+    paper = {name for name in configs if chains[name][0][0] == "simplerl-zoo"} - cubs
+    print(line(("recipe", "model", "data", "template"), widths[0] + 2))
+    for title, names in (
+        ("the cubs: tiny models, on a laptop", cubs),
+        ("SimpleRL-Zoo (arXiv 2503.18892): the paper's models, on its hardware", paper),
+        ("any other model", configs.keys() - cubs - paper),
+    ):
+        print(f"\n{title}")
+        for name in sorted(names, key=lambda name: (len(chains[name]), name)):
+            print(f"  {line(rows[name])}")
+            if len(chains[name]) == 1:
+                print(f"      {chains[name][0][1]}")
+
+
+def plan(args: argparse.Namespace) -> None:
     """Plan a run for a machine, and refuse what does not fit."""
-    from simplerl.distributed.plan import Machine  # Torch, which a mistake need not wait for.
+    from simplerl.distributed.plan import Machine
 
     names = {field.name for field in dataclasses.fields(Machine)} & vars(args).keys()
     given = {name: getattr(args, name) for name in names}
@@ -27,7 +74,7 @@ def run(args: argparse.Namespace) -> None:
     config = resolve(args.recipe, settings(args))
     if 0 < args.gpus < (size := config.rollout.tensor_parallel):
         raise ConfigError(f"rollout.tensor_parallel = {size} needs as many GPUs: give --gpus {size} or more")
-    show(config, Machine(**given), prompt_tokens=args.prompt_tokens)
+    show_plan(config, Machine(**given), prompt_tokens=args.prompt_tokens)
 
 
 def memory_gib() -> float:
@@ -35,7 +82,7 @@ def memory_gib() -> float:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
 
 
-def show(config: Config, machine, *, prompt_tokens: int = 0) -> None:
+def show_plan(config: Config, machine: "Machine", *, prompt_tokens: int = 0) -> None:
     """Print the plan of a run. Raises ConfigError where it does not fit."""
     import torch
 
@@ -87,7 +134,7 @@ def dry_run(config: Config) -> None:
         machine = Machine(gpus=config.learner.ranks, memory_gib=torch.cuda.get_device_properties(0).total_memory / GIB)
     else:
         machine = Machine(memory_gib=memory_gib())
-    show(config, machine)
+    show_plan(config, machine)
     problems = load_problems(config, print).train
     config = with_steps_for(config, len(problems), print)
     template = prompter(config.template, system=config.prompt.system, special_tokens=config.prompt.special_tokens)
@@ -97,3 +144,79 @@ def dry_run(config: Config) -> None:
     for problem in first[:3]:
         ids = template.ids(problem, tokenizer)
         print(f"--- {problem.id}, {len(ids)} tokens, gold {problem.answer!r}\n{tokenizer.decode(ids)}")
+
+
+def preflight(args: argparse.Namespace) -> None:
+    """Measure how a base model takes to each prompt template, show, recommend."""
+    from simplerl import data
+    from simplerl.data.prompts import TEMPLATES, prompter
+    from simplerl.evaluate.preflight import choose, measure, recommend
+    from simplerl.evaluate.run import open_rollout
+    from simplerl.models.device import pick_device
+    from simplerl.models.load import load
+    from simplerl.rollout.backend import Sampling
+
+    if args.output and not args.output.parent.is_dir():
+        raise ConfigError(f"--output {args.output}: the directory {args.output.parent} does not exist")
+    config = resolve(recipe_for(args.model), {})
+    source = args.data or config.data
+    problems = choose(data.load(source, "train"), args.problems, args.seed)
+    policy = load(args.model, device=pick_device(args.device, "device"))
+    names = args.templates or [*TEMPLATES, *(["chat"] if policy.tokenizer.chat_template else [])]
+    # Nothing is stopped but by the model itself: how it runs on is what is to be seen.
+    limit = args.max_tokens or config.sampling.max_new_tokens
+    sampling = Sampling(temperature=args.temperature, max_new_tokens=limit)
+    measured = {}
+    rollout = open_rollout(
+        policy,
+        sampling=sampling,
+        samples=args.samples,
+        seed=args.seed,
+        answers=args.policy,
+        backend=args.backend,
+    )
+    with Bar() as bar, rollout as engine:
+        for name in names:
+            bar.phase(f"template {name}", len(problems) * args.samples)
+            system = config.prompt.system if name == "chat" else ""
+            prompts = prompter(name, system=system, special_tokens=config.prompt.special_tokens)
+            watch = {"on_done": lambda completion: bar.advance(), "say": bar.say}
+            measured[name] = measure(problems, prompts, policy, engine, **watch)
+    advice = recommend(measured)
+    size = f"{len(problems)} problems × {args.samples} samples"
+    _show_templates(f"{args.model} on {source}: {size}, 95% intervals, per cent", args.samples, measured)
+    _advise(args.model, source, advice)
+    if args.output:
+        write_json(args.output, {"model": args.model, "data": source, "templates": measured, "recommended": advice})
+        say(f"written to {args.output}")
+
+
+def _show_templates(title: str, samples: int, measured: dict[str, Any]) -> None:
+    rows: list[list[str]] = []
+    for name, one in measured.items():
+        if one["measured"]:
+            solved, boxed, truncated = (one[key]["value"] for key in ("any_correct", "boxed", "truncated"))
+            shares = map(shown, (solved, boxed, one["run_on"], truncated, one["mixed"]))
+            rows.append([name, shown(one["acc"]), *shares, f"{one['tokens']['value']:.0f}"])
+        else:
+            rows.append([name, "no prompt fits the context"])
+    head = ("template", "accuracy", f"solved in {samples}", "boxed", "run-on", "truncated", "mixed", "tokens")
+    show_table(title, head, rows)
+    for name, one in measured.items():
+        if one["left_out"]:
+            say(f"{name}: {one['left_out']} prompts longer than the context were left out")
+
+
+def _advise(model: str, source: str, advice: dict[str, Any]) -> None:
+    template = advice["template"]
+    if template is None:
+        say(f"nothing to recommend: {advice['why']}")
+        return
+    say(f"recommended template: {template} ({advice['why']})")
+    if advice["tier"]:
+        shares = ", ".join(f"{tier} {shown(share, digits=0)}%" for tier, share in advice["tiers"].items())
+        say(f"recommended tier: {advice['tier']} (share of problems that teach: {shares})")
+    command = ["simplerl", "train", "--model", model, "--data", source, "--template", template]
+    if advice["stop"]:
+        command += ["--sampling.stop", json.dumps(advice["stop"], ensure_ascii=False)]
+    say(*(f"note: {note}" for note in advice["advice"]), shlex.join(command))

@@ -15,16 +15,23 @@ from typing import Any
 
 import pydantic
 
-from simplerl.algorithms import ALGORITHMS
 from simplerl.config.sections import Config, PluginConfig, read_text
 from simplerl.core.errors import ConfigError, Contradiction, RunError, nearest
-from simplerl.core.objects import is_object, recall, remember
-from simplerl.core.plugins import Plugin, canonical, load_plugins, owner, plugin
-from simplerl.core.registry import Registry, registry
+from simplerl.core.registry import (
+    Plugin,
+    Registry,
+    canonical,
+    is_object,
+    load_plugins,
+    owner,
+    recall,
+    registry,
+    remember,
+)
 from simplerl.data import sources
 from simplerl.data.rows import suffix_of
-from simplerl.environments import ENVIRONMENTS, environment_class
-from simplerl.rewards import REWARDS, FunctionReward, make_reward, reward_class
+from simplerl.environments import environment_class
+from simplerl.rewards import FunctionReward, make_reward, reward_class
 from simplerl.runs.files import flatten
 
 #: Name → TOML file.
@@ -33,12 +40,7 @@ RECIPES: Registry[Path] = Registry(
 )
 #: Sections whose keys depend on the `name` in them.
 REGISTRIES: dict[str, Registry[Any]] = {
-    "algorithm": ALGORITHMS,
-    "reward": REWARDS,
-    "environment": ENVIRONMENTS,
-    "sampler": registry("sampler"),
-    "transform": registry("transform"),
-    "buffer": registry("buffer"),
+    kind: registry(kind) for kind in ("algorithm", "reward", "environment", "sampler", "transform", "buffer")
 }
 _KEYS = tomllib.loads(Path(__file__).with_name("keys.toml").read_text(encoding="utf-8"))
 #: What may differ between a run and its resumption.
@@ -157,7 +159,7 @@ def _reward_table(rewards: Sequence[str]) -> dict[str, Any]:
 def build_config(table: Mapping[str, Any]) -> Config:
     """Return the configuration of a table, its plug-ins loaded. Raises ConfigError with the key that is wrong."""
     values = dict(table)
-    explicit = [each.name for each in load_plugins(_plugin_names(values.pop("plugins", ())))]
+    explicit = load_plugins(_plugin_names(values.pop("plugins", ())))
     for key in REGISTRIES:
         if key in values:
             values[key] = _build_named(key, values[key])
@@ -165,7 +167,7 @@ def build_config(table: Mapping[str, Any]) -> Config:
         config = Config(**values)
     except pydantic.ValidationError as error:
         raise ConfigError(_message(error.errors()[0], table)) from None
-    loaded = {each.name: each for each in filter(None, [*map(plugin, explicit), *_used_plugins(config)])}
+    loaded = {each.name: each for each in filter(None, [*explicit, *_used_plugins(config)])}
     return dataclasses.replace(config, plugins=tuple(PluginConfig(each.name, each.sha256) for each in loaded.values()))
 
 
@@ -261,7 +263,7 @@ def _build_named(key: str, raw: Any) -> Any:
     values = {}
     for setting, value in table.items():
         if setting not in own:
-            others = [other for other, each in ALGORITHMS.items() if setting in _settings(each)]
+            others = [other for other, each in REGISTRIES["algorithm"].items() if setting in _settings(each)]
             if key == "algorithm" and others:
                 raise ConfigError(
                     f"algorithm.{setting} is a setting of {', '.join(others)}, not of {name}; leave it out, or choose "

@@ -60,10 +60,7 @@ Strings = Annotated[tuple[str, ...], _LIST]
 Temperatures = Annotated[tuple[Annotated[float, Field(ge=0)], ...], _LIST]
 Grid = Annotated[tuple[Annotated[float, Field(gt=0)], ...], _LIST, Field(min_length=1)]
 Thresholds = Annotated[tuple[float, ...], _LIST, Field(min_length=1)]
-Gates = Annotated[tuple[Literal["signal", "std", "some-right"], ...], _LIST]
 Precision = Literal["auto", "fp32", "bf16"]
-Refresh = Literal["step", "in_flight"]
-Sharing = Literal["auto", "on", "off"]
 Schedule = Literal["constant", "linear", "cosine"]
 
 
@@ -112,7 +109,7 @@ class SamplingConfig:
     """Another way to say `sampler.name`: none, `query-effect`, `e3` or `adastar`."""
     controller_every: PositiveInt = 10
     """Steps between two searches of the controller `query-effect`: its `sampler.every`."""
-    gate: Gates = ()
+    gate: Annotated[tuple[Literal["signal", "std", "some-right"], ...], _LIST] = ()
     """Which groups are trained on: those that pass each of `signal` (rewards that differ), `std` (rewards whose
     standard deviation is at least `gate_std`) and `some-right` (a response that is right). Empty: all."""
     gate_std: NonNegativeFloat = 0.05
@@ -145,7 +142,7 @@ class RolloutConfig:
     """Steps by which the policy that samples may be behind the one that is trained, so that engines go on while the
     learner computes (docs/engines.md). 0: each step is sampled by the policy that it trains. More needs engines of
     their own (`cluster.engines`) and a correction (`algorithm.correction`); `simplerl train` only."""
-    refresh: Refresh = "step"
+    refresh: Literal["step", "in_flight"] = "step"
     """When engines that sample ahead take new weights. `step`: one policy samples all of a step. `in_flight`: at once,
     under running responses, whose further tokens are those of the new policy (docs/engines.md). Then time decides which
     policy samples which token: no two runs are the same."""
@@ -234,7 +231,7 @@ class LearnerConfig:
     attention: str = "auto"
     """`eager`, `grouped` (eager without its copies), `sdpa`, `flash_attention_2` (padding-free) or `auto`: grouped on a
     CPU, the best there is on a GPU."""
-    share_prompts: Sharing = "auto"
+    share_prompts: Literal["auto", "on", "off"] = "auto"
     """Compute a prompt once for all its responses in an update: `on`, `off` or `auto`, where it saves at least 30% of
     the tokens. Long prompts and many samples gain most. Where all prompts of an update fit half a micro-batch they are
     computed before the responses, else with those of each micro-batch, which pays where a model is not tiny."""

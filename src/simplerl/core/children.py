@@ -13,9 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-#: Lines that are quoted of what a child has said.
-LAST_LINES = 5
-
 
 def start_child(
     command: tuple[str, ...], settings: Mapping[str, Any], said: Path, environment: Mapping[str, str]
@@ -40,11 +37,11 @@ def start_child(
 
 
 def last_words(process: Any, said: Path, patience_s: float) -> str:
-    """Return how a child has ended, with its last lines; one that has not within a second did not start."""
+    """Return how a child has ended, with its last five lines; one that has not within a second did not start."""
     try:
         code = process.wait(timeout=1)
         how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
     except subprocess.TimeoutExpired:
         how = f"did not start within {patience_s:g} s"
-    lines = said.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-LAST_LINES:]
+    lines = said.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-5:]
     return how + ("; it said:\n" + "\n".join(f"  {line}" for line in lines) if lines else ", and said nothing")

@@ -34,8 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from simplerl.core.errors import ConfigError, DataError, nearest
-from simplerl.core.objects import is_object
-from simplerl.core.registry import Registry
+from simplerl.core.registry import Registry, is_object
 from simplerl.core.types import Problem
 from simplerl.data.problems import ProblemSet, Reading, problem_set, readings, select
 from simplerl.data.rows import SUFFIXES, file_origin, open_hub, open_source, read_rows

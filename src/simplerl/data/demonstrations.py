@@ -13,7 +13,7 @@ from itertools import islice
 import numpy as np
 
 from simplerl.core.errors import DataError
-from simplerl.core.objects import is_object, recall
+from simplerl.core.registry import is_object, recall
 from simplerl.core.seeds import generator
 from simplerl.data.arithmetic import LARGEST, LEVELS, Expression, expression
 from simplerl.data.problems import FIELDS, first_text, folded, turns

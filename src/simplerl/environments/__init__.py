@@ -13,9 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from simplerl.core.errors import SimpleRLError, raised_at
-from simplerl.core.objects import is_object, recall
-from simplerl.core.plugins import is_source, load_source
-from simplerl.core.registry import Registry
+from simplerl.core.registry import Registry, is_object, is_source, load_source, recall
 from simplerl.core.types import Problem, Verdict
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ from transformers import PreTrainedTokenizerBase
 
 from simplerl.config.resolve import as_table, recipe_for, resolve
 from simplerl.core.errors import ConfigError, DataError, RunError, nearest
-from simplerl.core.plugins import canonical, load_recorded, owner
+from simplerl.core.registry import canonical, load_recorded, owner
 from simplerl.core.types import Completion, Problem, Trajectory, TrajectoryGroup, Verdict, VersionSpan
 from simplerl.data.prompts import prompter
 from simplerl.data.rows import read_rows, suffix_of

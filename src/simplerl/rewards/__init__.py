@@ -13,9 +13,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from simplerl.core.errors import ConfigError, SimpleRLError, nearest, raised_at
-from simplerl.core.objects import is_object, recall, short_name
-from simplerl.core.plugins import is_source, load_source
-from simplerl.core.registry import Registry, place_of
+from simplerl.core.registry import Registry, is_object, is_source, load_source, place_of, recall, short_name
 from simplerl.core.types import Completion, Problem, Scored, Undecided, Verdict
 
 

@@ -31,7 +31,7 @@ import torch
 from simplerl.core import errors
 from simplerl.core.children import last_words, start_child
 from simplerl.core.errors import ModelError, SimpleRLError, raised_at
-from simplerl.core.plugins import load_plugins
+from simplerl.core.registry import load_plugins
 from simplerl.core.types import Completion
 from simplerl.models.load import Policy, files_of, load
 from simplerl.rollout import BACKENDS, open_backend

@@ -12,7 +12,7 @@ from simplerl.config.resolve import flatten
 from simplerl.runs.files import write_atomic, write_json
 from simplerl.runs.run import Run
 from simplerl.studies.experiment import Bars, Curve, Experiment, PassAtK
-from simplerl.studies.plan import Job, table_of
+from simplerl.studies.jobs import Job, table_of
 
 #: Label → the runs of a variant that have ended well.
 Runs = Mapping[str, Sequence[Job]]

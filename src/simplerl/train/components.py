@@ -18,7 +18,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from simplerl import data
 from simplerl.config.sections import Config
 from simplerl.core.errors import ConfigError, DataError, ModelError, first_few
-from simplerl.core.objects import is_object, recall
+from simplerl.core.registry import is_object, recall
 from simplerl.core.seeds import generator
 from simplerl.core.types import Problem
 from simplerl.data.problems import ProblemSet, select

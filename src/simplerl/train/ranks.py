@@ -31,7 +31,7 @@ from torch.distributed.device_mesh import init_device_mesh
 
 from simplerl.core.children import last_words, start_child
 from simplerl.core.errors import ConfigError, RankLost, SimpleRLError
-from simplerl.core.plugins import load_plugins
+from simplerl.core.registry import load_plugins
 from simplerl.core.types import Batch
 from simplerl.models.device import ranks_here
 from simplerl.models.sharding import passes, skeleton, tensors

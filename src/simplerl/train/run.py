@@ -18,7 +18,7 @@ from typing import Any
 from simplerl.config.resolve import FREE_ON_RESUME, as_table, flatten, is_among
 from simplerl.config.sections import Config
 from simplerl.core.errors import ConfigError, RankLost, RunError, SimpleRLError, raised_at
-from simplerl.core.objects import short_name
+from simplerl.core.registry import short_name
 from simplerl.core.types import TrajectoryGroup
 from simplerl.doctor import Finding, Watch
 from simplerl.doctor.rule import parse_thresholds
