@@ -8,7 +8,7 @@ from simplerl.core.errors import ConfigError
 from simplerl.data import load
 from simplerl.data.arithmetic import LARGEST
 from simplerl.data.families import LEVELS, VARIANTS, family
-from simplerl.feed.curricula import WE_MATH
+from simplerl.feed.adaptive import WE_MATH
 
 
 def test_answers_are_right_and_their_workings_add_up() -> None:

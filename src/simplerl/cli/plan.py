@@ -78,7 +78,7 @@ def dry_run(config: Config) -> None:
     import torch
 
     from simplerl.distributed.plan import Machine
-    from simplerl.feed.order import Sampler
+    from simplerl.feed.samplers import Sampler
     from simplerl.models.load import load_tokenizer
     from simplerl.train.components import load_problems, prompter, with_steps_for
 

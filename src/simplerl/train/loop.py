@@ -11,10 +11,8 @@ from pathlib import Path
 
 from simplerl.config.sections import Config
 from simplerl.core.errors import ConfigError
-from simplerl.feed.ahead import source_of
-from simplerl.feed.feed import Feed
-from simplerl.feed.ledger import Ledger
-from simplerl.feed.samplers import prompt_sampler
+from simplerl.feed.feed import Feed, source_of
+from simplerl.feed.samplers import Ledger, prompt_sampler
 from simplerl.rollout import BACKENDS
 from simplerl.train.batch import build_batch
 from simplerl.train.components import Inputs, build_components
