@@ -44,7 +44,6 @@ from simplerl.feed.samplers import Refill, Sampler, replacements
 from simplerl.rollout.backend import Request, Sampling
 from simplerl.runs.directory import read_metrics
 
-
 OVER = {"algorithm": {"name": "dapo"}, "sampling": {"samples_per_prompt": 2, "prompts_per_step": 6}, "steps": 2}
 
 
