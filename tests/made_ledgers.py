@@ -7,8 +7,7 @@ from typing import Any
 from support import small_config
 
 from simplerl.core.types import Draw, Problem
-from simplerl.feed.ledger import Ledger
-from simplerl.feed.samplers import PromptSampler, chosen
+from simplerl.feed.samplers import Ledger, PromptSampler, chosen
 from simplerl.runs.responses import Visit
 
 

@@ -63,7 +63,7 @@ def measure(job: Job) -> dict[str, Any]:
     except ImportError as error:
         return {"missing": f"{MISSING} ({error})"}
     from simplerl.data.prompts import TEMPLATES
-    from simplerl.feed.order import Sampler
+    from simplerl.feed.samplers import Sampler
     from simplerl.models import cub
     from simplerl.train.components import load_problems
 

@@ -8,7 +8,7 @@ import pytest
 from simplerl.core.errors import ConfigError
 from simplerl.data import load
 from simplerl.data.arithmetic import LARGEST, LEVELS, VARIANTS, expression, family
-from simplerl.feed.curricula import WE_MATH
+from simplerl.feed.adaptive import WE_MATH
 from simplerl.verify import verify
 
 

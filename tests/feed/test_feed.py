@@ -1,17 +1,48 @@
-"""The feed: which problems a step sees, and those replaced that teach nothing, by draws of seed, step and round."""
+"""The feed: gates, rounds and shuffled rewards; rollouts ahead of training."""
 
+import dataclasses
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pyarrow.parquet
 import pytest
 from made_ledgers import ledger_of
-from support import CORRECT, TIMED_OUT, WRONG, group, run_small, trajectory, untimed
+from simplerl.core.plugins import load_plugin
+from support import (
+    CORRECT,
+    SMALL,
+    TIMED_OUT,
+    WRONG,
+    arguments,
+    assert_same_run,
+    command,
+    deep,
+    environment,
+    fingerprint,
+    group,
+    run_main,
+    run_small,
+    trajectory,
+    untimed,
+)
 
 from simplerl.core.errors import ConfigError
-from simplerl.feed.feed import GATES, has_signal
-from simplerl.feed.order import Sampler
-from simplerl.feed.samplers import Refill, replacements
+from simplerl.core.registry import forget
+from simplerl.core.types import Completion, VersionSpan
+from simplerl.feed.feed import GATES, Ahead, Recorded, StepGroups, has_signal
+from simplerl.feed.samplers import Refill, Sampler, replacements
+from simplerl.rollout.backend import Request, Sampling
+from simplerl.runs.directory import read_metrics
 
 OVER = {"algorithm": {"name": "dapo"}, "sampling": {"samples_per_prompt": 2, "prompts_per_step": 6}, "steps": 2}
 
@@ -197,3 +228,244 @@ def test_epochs_as_fractions() -> None:
 def test_too_few_problems() -> None:
     with pytest.raises(ConfigError, match="only 3 training problems"):
         Sampler(range(3), per_step=4, seed=0)
+
+
+# -- rollouts ahead of training: which policy samples what, what is kept for a resume, and what is refused -------------
+
+AHEAD = {"cluster": {"engines": 1}, "rollout": {"lag": 2}, "algorithm": {"correction": "truncated"}, "steps": 6}
+
+
+@dataclasses.dataclass
+class FakeRollout:
+    backend: Any = None
+    samples: int = 1
+
+
+#: A plug-in with a backend that takes its time over each token, so that new weights come under its responses.
+SLOWLY = '''
+import time
+import simplerl
+from simplerl.rollout.native import NativeBackend
+from simplerl.rollout.vllm import VLLMBackend
+
+@simplerl.register("backend", "slowly")
+class Slowly(BASE):
+    """Slowly."""
+    def generate(self, requests, sampling):
+        look = self.between_tokens
+        self.between_tokens = lambda: (time.sleep(0.1), look())
+        return super().generate(requests, sampling)
+'''
+
+
+class FakeFeed:
+    """A feed that notes under which version each step is begun, and raises at one."""
+
+    def __init__(self, fails_at: int = 0):
+        self.rollout, self.responses, self.on_response = FakeRollout(), 1, lambda completion: None
+        self.begun: dict[int, int] = {}
+        self.fails_at = fails_at
+
+    def take(self, step: int) -> StepGroups:
+        if step == self.fails_at:
+            raise RuntimeError("the judge is asleep")
+        version = self.begun[step] = self.rollout.backend.version
+        one = trajectory()
+        spans = (VersionSpan(version, 0, len(one.completion.token_ids)),)
+        one = dataclasses.replace(one, completion=dataclasses.replace(one.completion, versions=spans))
+        self.on_response(one.completion)
+        return StepGroups(kept=[group(one)])
+
+
+def ahead_of(feed: Any, lag: int, path: Path, steps: int = 6) -> Ahead:
+    return Ahead(feed, lag, start=0, steps=steps, at=lambda version: (SimpleNamespace(version=version), 0.0), path=path)
+
+
+def test_staleness_is_that_of_tokens(tmp_path: Path) -> None:
+    class InFlight(FakeFeed):
+        def take(self, step: int) -> StepGroups:
+            one = trajectory(response=[8, 9, 8, 0])
+            spans = (VersionSpan(max(step - 2, 0), 0, 3), VersionSpan(step - 1, 3, 4))
+            return StepGroups(
+                kept=[group(dataclasses.replace(one, completion=dataclasses.replace(one.completion, versions=spans)))]
+            )
+
+    with ahead_of(InFlight(), 1, tmp_path) as ahead:
+        metrics = [ahead.take(step).metrics for step in (1, 2)]
+    assert [each["rollout/staleness_mean"] for each in metrics] == [0, 0.75]
+    assert [each["rollout/staleness_max"] for each in metrics] == [0, 1]
+
+
+@pytest.mark.parametrize("lag", [1, 2, 3])
+def test_a_step_begins_when_its_policy_is_there_and_with_that_one(lag: int, tmp_path: Path) -> None:
+    feed, seen = FakeFeed(), []
+    feed.on_response = seen.append
+    with ahead_of(feed, lag, tmp_path) as ahead:
+        for step in range(1, 7):
+            groups = ahead.take(step)
+            deadline = time.monotonic() + 5
+            while len(feed.begun) < min(step + lag, 6) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert max(feed.begun) == min(step + lag, 6), "no step before its policy, and none later than it could"
+            staleness = step - 1 - max(step - 1 - lag, 0)
+            assert groups.metrics["rollout/staleness_mean"] == groups.metrics["rollout/staleness_max"] == staleness
+    assert feed.begun == {step: max(step - 1 - lag, 0) for step in range(1, 7)}
+    assert len(seen) == 6
+
+
+def test_an_error_is_raised_where_the_step_is_taken(tmp_path: Path) -> None:
+    with ahead_of(FakeFeed(fails_at=2), 1, tmp_path) as ahead:
+        ahead.take(1)
+        with pytest.raises(RuntimeError, match="the judge is asleep"):
+            ahead.take(2)
+    assert threading.active_count() < 50
+
+
+class Counting:
+    """Answers by the noise key, and counts; requests may grow meanwhile."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Completion]]:
+        for index, request in enumerate(requests):
+            self.asked.append(request.noise_key)
+            ids = np.array([request.noise_key, 0], dtype=np.int32)
+            logprobs = np.full(2, -0.5, dtype=np.float32)
+            spans = (VersionSpan(3, 0, 2),)
+            yield index, Completion(token_ids=ids, logprobs=logprobs, text="x", stop_reason="eos", versions=spans)
+
+
+def episodes(backend: Recorded, keys: Sequence[int]) -> dict[int, list[int]]:
+    """Ask for two turns with each key, the second as soon as the first is there."""
+    requests = [Request(prompt_ids=np.array([7], dtype=np.int32), noise_key=key) for key in keys]
+    told = {}
+    for index, completion in backend.generate(requests, Sampling()):
+        told[requests[index].noise_key] = completion.token_ids.tolist()
+        if requests[index].noise_key < 100:
+            requests.append(dataclasses.replace(requests[index], noise_key=requests[index].noise_key + 100))
+    return told
+
+
+def test_what_was_sampled_is_not_sampled_again(tmp_path: Path) -> None:
+    first, wanted = Counting(), {key: [key, 0] for key in (1, 2, 101, 102)}
+    recorded = Recorded(first, tmp_path / "frames")
+    assert episodes(recorded, [1, 2]) == wanted
+    recorded.write()
+    second = Counting()
+    again = Recorded(second, tmp_path / "frames")
+    assert episodes(again, [1, 2]) == wanted
+    assert second.asked == []
+    assert episodes(again, [2, 3]) == {key: [key, 0] for key in (2, 3, 102, 103)}
+    assert second.asked == [3, 103]
+    other = Request(prompt_ids=np.array([8], dtype=np.int32), noise_key=1)
+    assert len(list(again.generate([other], Sampling()))) == 1
+    assert second.asked == [3, 103, 1], "another prompt is another request"
+
+
+@pytest.mark.parametrize(
+    ("over", "said"),
+    [
+        ({"cluster": {"engines": 0}}, "rollout.lag = 2: to sample while the learner computes takes engines"),
+        ({"algorithm": {"correction": "none"}}, "with algorithm.correction = 'none'"),
+        ({"rollout": {"lag": -1}}, "rollout.lag"),
+        ({"rollout": {"refresh": "in_flight", "lag": 0}}, "'in_flight' with rollout.lag = 0: no response is running"),
+        ({"rollout": {"refresh": "in_flight", "backend": "fake"}}, "'in_flight' with rollout.backend = 'fake'"),
+        ({"rollout": {"refresh": "in_flight"}, "algorithm": {"correction": "none"}}, "algorithm.correction = 'none'"),
+    ],
+)
+def test_what_cannot_be_ahead_is_refused(over: dict[str, Any], said: str, tmp_path: Path, capsys) -> None:
+    line = [*arguments(deep(deep(SMALL, AHEAD), over)), "--output-dir", str(tmp_path / "run")]
+    code, _, error = run_main(capsys, "train", "cub", *line)
+    assert code == 2
+    assert said in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_only_training_is_ahead(tmp_path: Path, capsys) -> None:
+    line = [*arguments(deep(SMALL, AHEAD)), "--sft.data", "arithmetic-long", "--output-dir", str(tmp_path / "run")]
+    code, _, error = run_main(capsys, "sft", "cub", *line)
+    assert code == 2
+    assert "rollout.lag = 2 is for simplerl train" in error
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    path = tmp_path_factory.mktemp("ahead") / "run"
+    run_small(path, AHEAD)
+    return {**fingerprint(path), "path": path}
+
+
+@pytest.mark.engines
+def test_a_run_ahead_records_which_policy_sampled_what(straight: dict[str, Any]) -> None:
+    path = straight["path"]
+    for step in range(1, 7):
+        rows = pyarrow.parquet.read_table(path / f"trajectories/step_{step:06d}.parquet").to_pylist()
+        assert {row["policy_version"] for row in rows} == {max(step - 3, 0)}
+    lines = read_metrics(path)[1:]
+    assert [line["rollout/staleness_max"] for line in lines] == [0, 1, 2, 2, 2, 2]
+    assert all(line["policy/sync_gap"] < 1e-5 for line in lines)
+    assert lines[-1]["policy/mismatch_kl"] > 10 * lines[0]["policy/mismatch_kl"], "older samples are further away"
+    assert not list((path / "ahead").iterdir())
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize("base", ["NativeBackend", pytest.param("VLLMBackend", marks=pytest.mark.vllm)])
+def test_a_run_in_flight_records_which_policy_sampled_which_token(base: str, tmp_path: Path) -> None:
+    """Also one that is stopped and goes on."""
+    (tmp_path / "slowly.py").write_text(SLOWLY.replace("BASE", base))
+    plugin = load_plugin(str(tmp_path / "slowly.py"))
+    over = deep(AHEAD, {"rollout": {"refresh": "in_flight", "lag": 1, "backend": "slowly"}, "plugins": [plugin.name]})
+    _, listener = run_small(tmp_path / "run", deep(over, {"steps": 4}))
+    assert "rollout.refresh = in_flight: time decides" in str(listener.lines)
+    assert not (tmp_path / "run/checkpoints/step_000004/policies").exists()
+    run_small(tmp_path / "run", over, resume=True)
+    forget(str(tmp_path / "slowly.py"))
+    lines, spans_of = read_metrics(tmp_path / "run")[1:], set[int]()
+    assert all(line["policy/sync_gap"] < 1e-5 for line in lines)
+    for step, line in enumerate(lines, 1):
+        rows = pyarrow.parquet.read_table(tmp_path / f"run/trajectories/step_{step:06d}.parquet").to_pylist()
+        ages = []
+        for row in rows:
+            spans = row["versions"] or [{"version": row["policy_version"], "start": 0, "end": len(row["token_ids"])}]
+            spans_of.add(len(spans))
+            ages += [step - 1 - span["version"] for span in spans for _ in range(span["start"], span["end"])]
+        assert set(ages) <= {0, 1}
+        assert line["rollout/staleness_mean"] == pytest.approx(np.mean(ages))
+        assert line["rollout/staleness_max"] == max(ages)
+    assert spans_of == {1, 2}
+
+
+@pytest.mark.engines
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(straight: dict[str, Any], tmp_path: Path) -> None:
+    run_small(tmp_path / "run", deep(AHEAD, {"steps": 4, "checkpoint": {"asynchronous": True}}))
+    assert sorted(each.name for each in (tmp_path / "run/checkpoints/step_000004/policies").iterdir()) == [
+        "2",
+        "3",
+        "proofs.json",
+    ]
+    run_small(tmp_path / "run", AHEAD, resume=True)
+    assert_same_run(tmp_path / "run", straight)
+
+
+@pytest.mark.engines
+@pytest.mark.slow
+def test_a_run_that_is_killed_at_random_moments_ends_the_same(straight: dict[str, Any], tmp_path: Path) -> None:
+    line = command("train", "cub", *arguments(deep(SMALL, AHEAD)), "--output-dir", str(tmp_path / "run"))
+    draw, kills = random.Random(1), 0
+    while True:
+        resume = ["--resume"] if (tmp_path / "run" / "config.json").exists() else []
+        process = subprocess.Popen(
+            [*line, *resume], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        try:
+            said, _ = process.communicate(timeout=draw.uniform(3, 12 if kills else 5) if kills < 6 else 300)
+        except subprocess.TimeoutExpired:
+            os.kill(process.pid, signal.SIGKILL)
+            process.communicate()
+            kills += 1
+            continue
+        assert process.returncode == 0, said.decode()
+        break
+    assert kills >= 1
+    assert_same_run(tmp_path / "run", straight)

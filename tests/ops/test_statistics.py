@@ -1,5 +1,6 @@
-"""pass@k against literals and enumeration; the bootstrap against SciPy's."""
+"""Estimates and their intervals against literals, enumeration, tables and SciPy."""
 
+import math
 from itertools import combinations
 
 import numpy as np
@@ -8,13 +9,20 @@ import scipy.stats
 
 from simplerl.ops.statistics import (
     bootstrap_ratios,
+    cohen_kappa,
     difference_figure,
+    kappa_interval,
     majority_at_k,
     pass_at_k,
     powers_up_to,
+    quantile,
     ratio_figures,
     sign_flip_test,
+    t_interval,
+    two_sided,
 )
+
+# -- pass@k against literals and enumeration; the bootstrap against SciPy's --------------------------------------------
 
 
 def bootstrap_interval(values: np.ndarray, **options) -> tuple[float, float]:
@@ -186,3 +194,94 @@ def test_equal_differences_have_a_width() -> None:
     assert (every["low"], every["high"]) == (pytest.approx(0.025 ** (1 / 10)), 1.0)
     mixed = np.array([0.0, 1.0, 0.0, 0.5])
     assert (difference_figure(mixed)["low"], difference_figure(mixed)["high"]) == bootstrap_interval(mixed)
+
+
+# -- Cohen's kappa against literals, and its interval ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        # Both 20, first only 5, second only 10, neither 15: p_o = 35/50, p_e = .5·.6 + .5·.4 = .5.
+        ([20, 5, 10, 15], (0.7 - 0.5) / 0.5),
+        ([5, 0, 0, 5], 1.0),
+        ([0, 5, 5, 0], -1.0),
+        ([1, 1, 1, 1], 0.0),
+        # 98 of 100 agree and yet there is nothing in it: p_e = .01·.01 + .99·.99.
+        ([0, 1, 1, 98], (0.98 - 0.9802) / (1 - 0.9802)),
+    ],
+)
+def test_literals(counts: list[int], expected: float) -> None:
+    assert cohen_kappa(np.array(counts)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("counts", [[0, 0, 0, 9], [9, 0, 0, 0], [0, 0, 0, 0]])
+def test_without_variety_there_is_none(counts: list[int]) -> None:
+    assert math.isnan(cohen_kappa(np.array(counts)))
+    assert all(map(math.isnan, kappa_interval(np.array([counts]))))
+
+
+def test_interval_holds_the_value_and_narrows_with_problems() -> None:
+    few = np.tile([[2, 0, 0, 0], [0, 1, 0, 1], [0, 0, 1, 1], [0, 0, 0, 2]], (3, 1))
+    many = np.tile(few, (10, 1))
+    widths = []
+    for counts in (few, many):
+        low, high = kappa_interval(counts)
+        assert low < cohen_kappa(counts.sum(0)) < high
+        widths.append(high - low)
+    assert widths[1] < widths[0] / 2
+    assert kappa_interval(few) == kappa_interval(few)
+
+
+def test_problems_are_the_unit() -> None:
+    """Ten equal answers to one problem are one draw: the interval is as wide as with one each."""
+    one = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]] * 2)
+    assert kappa_interval(10 * one) == pytest.approx(kappa_interval(one))
+
+
+def test_refuses_what_is_no_table() -> None:
+    for counts in (np.zeros((0, 4)), np.zeros((2, 3)), np.zeros(4)):
+        with pytest.raises(ValueError, match="kappa"):
+            kappa_interval(counts)
+
+
+# -- Student's t against tables, SciPy and a sum by hand ---------------------------------------------------------------
+
+#: t at 97.5%, as every table of it has them.
+TABLE = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 9: 2.262, 30: 2.042}
+
+
+@pytest.mark.parametrize("freedom", TABLE)
+def test_quantiles_of_the_table(freedom: int) -> None:
+    assert quantile(0.95, freedom) == pytest.approx(TABLE[freedom], abs=5e-4)
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 5, 8, 13, 40])
+def test_agrees_with_scipy(freedom: int) -> None:
+    for t in (0.0, 0.3, 1.0, 2.5, 9.0):
+        assert two_sided(t, freedom) == pytest.approx(1 - 2 * scipy.stats.t.sf(t, freedom), abs=1e-12)
+    for confidence in (0.5, 0.9, 0.99):
+        assert quantile(confidence, freedom) == pytest.approx(scipy.stats.t.ppf((1 + confidence) / 2, freedom))
+
+
+def test_interval_by_hand() -> None:
+    # Mean 2, s = 1, so 2 ± 4.302653 / √3.
+    assert t_interval([1.0, 2.0, 3.0]) == pytest.approx((2.0, 2 - 2.484138, 2 + 2.484138), abs=1e-6)
+    # Mean 5, s = √2, so 5 ± 12.706205 · √2 / √2.
+    assert t_interval([4.0, 6.0]) == pytest.approx((5.0, 5 - 12.706205, 5 + 12.706205), abs=1e-6)
+
+
+def test_one_value_has_no_interval() -> None:
+    mean, low, high = t_interval([0.25])
+    assert mean == 0.25
+    assert math.isnan(low)
+    assert math.isnan(high)
+
+
+def test_nonsense_is_refused_of_student() -> None:
+    with pytest.raises(ValueError, match="non-empty"):
+        t_interval([])
+    with pytest.raises(ValueError, match="degree of freedom"):
+        two_sided(1.0, 0)
+    with pytest.raises(ValueError, match="confidence"):
+        quantile(1.0, 3)

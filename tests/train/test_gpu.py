@@ -14,12 +14,12 @@ import torch
 from support import SMALL, arguments, begin_run, deep, ranks_of, run_command, run_small, small_config
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from simplerl.distributed.plan import Machine, make_plan
 from simplerl.models.load import load, load_tokenizer
 from simplerl.models.score import text_logprobs
 from simplerl.rollout import open_backend
 from simplerl.rollout.proof import TEXT
 from simplerl.runs.directory import read_metrics
+from simplerl.train.plan import Machine, make_plan
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 needs_vllm = pytest.mark.skipif(not find_spec("vllm"), reason="needs vLLM: pip install 'simplerl[vllm]'")

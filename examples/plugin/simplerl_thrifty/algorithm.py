@@ -8,7 +8,7 @@ from pydantic import NonNegativeFloat
 from simplerl.algorithms import Algorithm
 from simplerl.algorithms.base import broadcast_to_tokens, policy_ratio
 from simplerl.core.types import CreditInputs, LossInputs, LossOutput
-from simplerl.ops.advantages import group_moments, group_relative
+from simplerl.ops.policy_gradient import group_moments, group_relative
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,10 +15,17 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import Batch, CreditInputs, LossComponent, LossInputs, LossOutput
-from simplerl.ops.advantages import group_moments, group_relative
-from simplerl.ops.correction import Correction
-from simplerl.ops.kl import KLEstimator, kl
-from simplerl.ops.losses import Normaliser, clipped_policy_loss, clipped_share, normalise
+from simplerl.ops.policy_gradient import (
+    Correction,
+    KLEstimator,
+    Normaliser,
+    clipped_policy_loss,
+    clipped_share,
+    group_moments,
+    group_relative,
+    kl,
+    normalise,
+)
 
 #: Bounds of settings, which are checked where a configuration is read.
 RatioCap = Annotated[float, Field(ge=1)]
@@ -211,7 +218,7 @@ def broadcast_to_tokens(credit_B: torch.Tensor, inputs: CreditInputs) -> torch.T
 
 
 def group_advantages(inputs: CreditInputs, *, scale: str = "group", epsilon: float = 1e-6) -> torch.Tensor:
-    """Return advantages_BT = (r − mean) / scale over the samples of a problem (`ops.advantages.group_relative`)."""
+    """Return advantages_BT = (r − mean) / scale over the samples of a problem (`group_relative`)."""
     batch = inputs.batch
     credit_B = group_relative(batch.rewards_B, batch.group_B, batch.included_B, scale=scale, epsilon=epsilon)
     return broadcast_to_tokens(credit_B, inputs)

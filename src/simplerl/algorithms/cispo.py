@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 from simplerl.algorithms.base import Algorithm, RatioCap, policy_ratio
 from simplerl.core.types import LossInputs, LossOutput
-from simplerl.ops.advantages import Scale
-from simplerl.ops.losses import weighted_reinforce
+from simplerl.ops.policy_gradient import Scale, weighted_reinforce
 
 
 @dataclass(frozen=True, kw_only=True)

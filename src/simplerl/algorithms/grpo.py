@@ -11,7 +11,7 @@ normaliser. Left out: the original's mean over micro-batches of token means, whi
 from dataclasses import dataclass
 
 from simplerl.algorithms.base import ClippedAlgorithm
-from simplerl.ops.advantages import Scale
+from simplerl.ops.policy_gradient import Scale
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from pydantic import NonNegativeFloat
 
 from simplerl.algorithms.base import ClippedAlgorithm, Normaliser, log_ratio
 from simplerl.core.types import LossInputs
-from simplerl.ops.losses import sequence_ratio
+from simplerl.ops.policy_gradient import sequence_ratio
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import torch
 
 from simplerl.algorithms.base import ClippedAlgorithm, broadcast_to_tokens
 from simplerl.core.types import CreditInputs
-from simplerl.ops.advantages import group_moments, group_relative
+from simplerl.ops.policy_gradient import group_moments, group_relative
 
 
 @dataclass(frozen=True, kw_only=True)

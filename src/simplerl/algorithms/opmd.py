@@ -14,8 +14,7 @@ from pydantic import PositiveFloat
 
 from simplerl.algorithms.base import Algorithm, broadcast_to_tokens, policy_ratio
 from simplerl.core.types import CreditInputs, LossInputs, LossOutput
-from simplerl.ops.advantages import group_relative, soft_maximum
-from simplerl.ops.losses import weighted_reinforce
+from simplerl.ops.policy_gradient import group_relative, soft_maximum, weighted_reinforce
 
 
 @dataclass(frozen=True, kw_only=True)

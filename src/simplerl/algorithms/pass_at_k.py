@@ -16,7 +16,7 @@ from pydantic import PositiveInt
 
 from simplerl.algorithms.base import ClippedAlgorithm, broadcast_to_tokens
 from simplerl.core.types import CreditInputs
-from simplerl.ops.advantages import pass_at_k_advantages
+from simplerl.ops.policy_gradient import pass_at_k_advantages
 
 
 @dataclass(frozen=True, kw_only=True)

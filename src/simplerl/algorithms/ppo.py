@@ -17,8 +17,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat
 
 from simplerl.algorithms.base import ClippedAlgorithm, Discount, KLEstimator
 from simplerl.core.types import CreditInputs
-from simplerl.ops.losses import clipped_value_loss
-from simplerl.ops.returns import gae, token_rewards, whiten
+from simplerl.ops.policy_gradient import clipped_value_loss, gae, token_rewards, whiten
 
 
 @dataclass(frozen=True, kw_only=True)

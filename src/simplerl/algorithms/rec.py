@@ -12,7 +12,7 @@ from pydantic import NonNegativeFloat, PositiveFloat
 
 from simplerl.algorithms.base import ClippedAlgorithm, log_ratio
 from simplerl.core.types import LossInputs, LossOutput
-from simplerl.ops.losses import TrustMask, trust_mask, weighted_reinforce
+from simplerl.ops.policy_gradient import TrustMask, trust_mask, weighted_reinforce
 
 
 @dataclass(frozen=True, kw_only=True)

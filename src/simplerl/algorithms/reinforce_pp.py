@@ -13,7 +13,7 @@ from pydantic import NonNegativeFloat
 
 from simplerl.algorithms.base import ClippedAlgorithm, Discount, KLEstimator
 from simplerl.core.types import CreditInputs
-from simplerl.ops.returns import gae, token_rewards, whiten
+from simplerl.ops.policy_gradient import gae, token_rewards, whiten
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from pydantic import NonNegativeFloat
 
 from simplerl.algorithms.base import ClippedAlgorithm, KLEstimator, group_advantages
 from simplerl.core.types import CreditInputs
-from simplerl.ops.returns import whiten
+from simplerl.ops.policy_gradient import whiten
 
 
 @dataclass(frozen=True, kw_only=True)

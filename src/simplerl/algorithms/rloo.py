@@ -12,7 +12,7 @@ import torch
 
 from simplerl.algorithms.base import Algorithm, Normaliser, broadcast_to_tokens, policy_ratio
 from simplerl.core.types import CreditInputs, LossInputs, LossOutput
-from simplerl.ops.advantages import leave_one_out
+from simplerl.ops.policy_gradient import leave_one_out
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from pydantic import PositiveFloat
 
 from simplerl.algorithms.base import Algorithm, log_ratio
 from simplerl.core.types import LossInputs, LossOutput
-from simplerl.ops.returns import following
+from simplerl.ops.policy_gradient import following
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from simplerl.core.errors import ConfigError
 from simplerl.runs.files import write_json
 
 if TYPE_CHECKING:
-    from simplerl.distributed.plan import Machine
+    from simplerl.train.plan import Machine
 
 GIB = 2**30
 
@@ -63,7 +63,7 @@ def _list_recipes() -> None:
 
 def plan(args: argparse.Namespace) -> None:
     """Plan a run for a machine, and refuse what does not fit."""
-    from simplerl.distributed.plan import Machine
+    from simplerl.train.plan import Machine  # Torch, which a mistake need not wait for.
 
     names = {field.name for field in dataclasses.fields(Machine)} & vars(args).keys()
     given = {name: getattr(args, name) for name in names}
@@ -86,8 +86,8 @@ def show_plan(config: Config, machine: "Machine", *, prompt_tokens: int = 0) -> 
     """Print the plan of a run. Raises ConfigError where it does not fit."""
     import torch
 
-    from simplerl.distributed.plan import check
     from simplerl.models.device import peak_memory_gib
+    from simplerl.train.plan import check
 
     # What this process holds already, Python and its libraries, a run on a CPU holds too.
     held = 0 if machine.gpus else int(peak_memory_gib(torch.device("cpu")) * GIB)
@@ -124,10 +124,10 @@ def dry_run(config: Config) -> None:
     """Print what a run would be, what it takes, and the first problems that it would see; write nothing."""
     import torch
 
-    from simplerl.distributed.plan import Machine
-    from simplerl.feed.order import Sampler
+    from simplerl.feed.samplers import Sampler
     from simplerl.models.load import load_tokenizer
     from simplerl.train.components import load_problems, prompter, with_steps_for
+    from simplerl.train.plan import Machine
 
     print(as_toml(config))
     if torch.cuda.is_available():

@@ -7,24 +7,138 @@ class Hardest(PromptSampler):
         rates = ledger.rates()
         problems = sorted(ledger.problems, key=lambda problem: rates.get(problem.id, 0.5))
         return [ledger.draw(problem) for problem in problems[: ledger.config.sampling.prompts_per_step]]
+
+Here are the ledger that they go by, the base class, those that go by nothing else than the step, and what a feed asks
+them; `adaptive.py` has those that go by what was solved.
 """
 
-from collections.abc import Mapping, Sequence, Set
+import copy
+import functools
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from simplerl.config.sections import Config, NonNegativeInt
-from simplerl.core.errors import DataError
+from simplerl.core.errors import ConfigError, DataError, RunError
 from simplerl.core.registry import registry
 from simplerl.core.seeds import derive, generator
 from simplerl.core.types import Draw, Problem
-from simplerl.feed.ledger import Ledger
-from simplerl.feed.order import Sampler
+from simplerl.runs.directory import read_metrics
+from simplerl.runs.responses import Visit
+from simplerl.runs.run import Run
 
 if TYPE_CHECKING:
     from simplerl.feed.feed import Feed
 
 T = TypeVar("T")
+
+
+class Ledger:
+    """What came of every problem up to the step `upto`, the problems and the settings: all that a choice may depend on.
+
+    It has no state of its own. Everything is read from what the run has recorded, when a sampler asks for it: a run
+    that was killed and resumed sees what it saw before. Each step's file is read once.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        problems: Sequence[Problem],
+        path: Path,
+        *,
+        vocabulary: int = 0,
+        read: Callable[[int], Mapping[str, Visit]] | None = None,
+    ):
+        """`path` is the run directory, `vocabulary` the number of tokens; `read` is for tests: step → its visits."""
+        self.config, self.problems, self.path, self.vocabulary = config, problems, path, vocabulary
+        self.upto = 0
+        """The last step that is seen."""
+        self.lag = config.rollout.lag
+        """Steps that rollouts may be ahead of training, so that their outcomes are not known when one is chosen."""
+        self._totals: dict[int, dict[str, tuple[int, int]]] = {0: {}}
+        self._read = functools.cache(read or (lambda step: Run(path).records(step).visits(step)))
+
+    def before(self, step: int) -> "Ledger":
+        """Return the ledger as the choice for a step sees it: up to the step before, and less by the rollouts' lag."""
+        return self.at(step - 1 - self.lag)
+
+    def at(self, step: int) -> "Ledger":
+        """Return the ledger up to a step, that step among it."""
+        view = copy.copy(self)
+        view.upto = max(0, step)
+        return view
+
+    def draw(self, problem: Problem, **over: Any) -> Draw:
+        """Return the draw of a problem as the settings have it: samples, temperature; `over` says what is otherwise."""
+        s = self.config.sampling
+        return Draw(problem, **{"samples": s.samples_per_prompt, "temperature": s.temperature, **over})
+
+    def visits(self, step: int) -> Mapping[str, Visit]:
+        """Return problem → what came of it in a step, in the order in which they were sampled."""
+        if not 1 <= step <= self.upto:
+            raise IndexError(f"the ledger goes from step 1 to {self.upto}; step {step} is not in it")
+        return self._read(step)
+
+    def totals(self, *, since: int = 1) -> dict[str, tuple[int, int]]:
+        """Return problem → (right, decided) of its responses from a step on; who was not sampled is not in it."""
+        start = max(step for step in self._totals if step <= self.upto) if since <= 1 else since - 1
+        sums = dict(self._totals[start]) if since <= 1 else {}
+        for step in range(start + 1, self.upto + 1):
+            for name, visit in self.visits(step).items():
+                right, decided = sums.get(name, (0, 0))
+                sums[name] = (right + visit.right, decided + visit.decided)
+        return self._totals.setdefault(self.upto, sums) if since <= 1 else sums
+
+    def rates(self, *, since: int = 1) -> dict[str, float]:
+        """Return problem → share right of its decided responses from a step on; those without one are not in it."""
+        return {name: right / decided for name, (right, decided) in self.totals(since=since).items() if decided}
+
+    def history(self) -> dict[str, list[Visit]]:
+        """Return problem → its visits, oldest first; problems that were never sampled are not in it."""
+        history: dict[str, list[Visit]] = {}
+        for step in range(1, self.upto + 1):
+            for name, visit in self.visits(step).items():
+                history.setdefault(name, []).append(visit)
+        return history
+
+    def metrics(self, step: int) -> dict[str, Any]:
+        """Return the line of metrics of a step; 0 is the base model."""
+        return read_metrics(self.path)[step]
+
+    def searched(self, step: int) -> dict[str, float]:
+        """Return the point that the search of a step has chosen (`feed/search.py`)."""
+        chosen = next((each["chosen"] for each in Run(self.path).searches if each["step"] == step), None)
+        if chosen is None:
+            raise RunError(f"{self.path}/star lacks the search of step {step}, whose temperature goes on: start anew")
+        return chosen
+
+
+class Sampler(Generic[T]):
+    """Goes through the problems (or demonstrations) in a fresh order every epoch.
+
+    An epoch is ⌊N / P⌋ steps, so that no problem comes twice in a step; the few problems left over at its end differ
+    from epoch to epoch. Steps count from 1. The addresses of the draws count them from 0, as runs always have.
+    """
+
+    def __init__(self, problems: Sequence[T], *, per_step: int, seed: int):
+        if len(problems) < per_step:
+            raise ConfigError(
+                f"sampling.prompts_per_step = {per_step}, but there are only {len(problems)} training problems; "
+                f"set --sampling.prompts-per-step {len(problems)} or give more data"
+            )
+        self.problems, self.per_step, self.seed = problems, per_step, seed
+        self.steps_per_epoch = len(problems) // per_step
+
+    def at(self, step: int) -> list[T]:
+        """Return the problems of a step."""
+        epoch, position = divmod(step - 1, self.steps_per_epoch)
+        order = generator(self.seed, "order", epoch).permutation(len(self.problems))
+        return [self.problems[i] for i in order[position * self.per_step : (position + 1) * self.per_step]]
+
+    def epoch(self, step: int) -> float:
+        """Return how many epochs are done after a step."""
+        return step / self.steps_per_epoch
 
 
 @dataclass(frozen=True, kw_only=True)

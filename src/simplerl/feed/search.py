@@ -1,7 +1,7 @@
 """The query effect of B-STaR: what is selected of a draw, and which temperature and threshold have the most of it.
 
 Self-training searches anew in every iteration (`selftraining/star.py`); reinforcement learning may let it choose the
-sampling temperature every so many steps (`feed/controllers.py`).
+sampling temperature every so many steps (`feed/adaptive.py`).
 """
 
 import dataclasses

@@ -17,7 +17,7 @@ from simplerl.config.sections import NonNegativeFloat, NonNegativeInt, PositiveI
 from simplerl.core.errors import ConfigError
 from simplerl.core.seeds import generator
 from simplerl.core.types import Draw, Problem
-from simplerl.feed.ledger import Ledger
+from simplerl.feed.samplers import Ledger
 from simplerl.runs.run import Run
 from simplerl.verify import extract
 

@@ -22,7 +22,7 @@ from simplerl.core.seeds import derive, generator
 from simplerl.core.types import Problem, Trajectory, TrajectoryGroup, Verdict
 from simplerl.data.prompts import prompter
 from simplerl.environments.base import require_single_turn
-from simplerl.feed.order import Sampler
+from simplerl.feed.samplers import Sampler
 from simplerl.models.device import pick_device
 from simplerl.models.load import load
 from simplerl.models.score import Scorer

@@ -25,10 +25,8 @@ from simplerl.data import demonstrations
 from simplerl.data.prompts import prompter
 from simplerl.feed.buffer import Row, to_imitate
 from simplerl.feed.feed import Feed, StepGroups
-from simplerl.feed.ledger import Ledger
-from simplerl.feed.order import Sampler
+from simplerl.feed.samplers import Ledger, Sampler, prompt_sampler
 from simplerl.feed.samplers import chosen as draws_of
-from simplerl.feed.samplers import prompt_sampler
 from simplerl.feed.search import Selection, mean_query_effect, search, select, subset_of
 from simplerl.models.load import locate_and_hash
 from simplerl.ops import exploration

@@ -1,4 +1,4 @@
-"""Training: the loop, the run that it writes, the learner, and fine-tuning on demonstrations."""
+"""Training: the plan before it, the loop, the run that it writes, the learner, and fine-tuning on demonstrations."""
 
 from typing import Any
 

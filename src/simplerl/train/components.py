@@ -24,8 +24,7 @@ from simplerl.core.types import Problem
 from simplerl.data.problems import ProblemSet, select
 from simplerl.data.prompts import Prompter, difference, prompter
 from simplerl.feed.buffer import Store
-from simplerl.feed.order import Sampler
-from simplerl.feed.samplers import prompt_sampler
+from simplerl.feed.samplers import Sampler, prompt_sampler
 from simplerl.models import lora
 from simplerl.models.checkpoint import TRAINER
 from simplerl.models.device import SMALL_MODEL, check_devices, describe_machine, has_fast_bf16, pick_device, ranks_here

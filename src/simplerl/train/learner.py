@@ -32,8 +32,7 @@ from simplerl.models.guards import clock
 from simplerl.models.load import Policy, check_finite, few_layers, load, recompute_activations
 from simplerl.models.score import BaseScorer, Scorer, shares_prompts, text_logprobs
 from simplerl.models.sharding import fill, gather, local, passes, read, shard, tensors
-from simplerl.ops.correction import correction
-from simplerl.ops.kl import adapted, kl
+from simplerl.ops.policy_gradient import adapted, correction, kl
 from simplerl.train.batch import (
     MicroBatch,
     by_response,

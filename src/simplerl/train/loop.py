@@ -6,20 +6,23 @@ same weights, bit for bit (`train/run.py`).
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from simplerl.config.sections import Config
+from simplerl.config.sections import Config, OptimizerConfig
 from simplerl.core.errors import ConfigError
-from simplerl.feed.ahead import source_of
-from simplerl.feed.feed import Feed
-from simplerl.feed.ledger import Ledger
-from simplerl.feed.samplers import prompt_sampler
+from simplerl.feed.buffer import Buffer, ReLIFT, Row
+from simplerl.feed.feed import Feed, StepGroups, source_of
+from simplerl.feed.samplers import Ledger, prompt_sampler
 from simplerl.rollout import BACKENDS
 from simplerl.train.batch import build_batch
-from simplerl.train.components import Inputs, build_components
-from simplerl.train.replay import learn_with_buffer
+from simplerl.train.components import Components, Inputs, build_components
+from simplerl.train.learner import Learner, StepResult
 from simplerl.train.run import Callback, Outcome, open_run
+
+#: What a pass over the rows that a buffer has kept records of its result, under a name of its own.
+REPLAYED = {"policy/loss": "buffer/loss", "optimizer/grad_norm": "buffer/grad_norm", "sft/loss": "sft/loss"}
 
 
 def train(
@@ -73,3 +76,31 @@ def train(
                 run.sync(step)
                 run.record(step, groups, result)
     return run.outcome
+
+
+def learn_with_buffer(parts: Components, groups: StepGroups, step: int) -> StepResult:
+    """Do the updates of a step: on its own rows, together with or followed by those that are due.
+
+    Rows that were sampled earlier bring their advantages with them; for their age there is `algorithm.correction`.
+    """
+    learner, store = parts.learner, parts.buffer
+    settings = store.settings
+    together, taken = store.take(step) if settings.same_update else ([], {})
+    component_B = settings.components(groups.kept)
+    rows: dict[str, Any] = {"rows": together, "component": settings.component}
+    result = learner.step(build_batch(groups.kept, component_B, trained=groups.trained, **rows), step)
+    advantages = result.advantages[: len(result.advantages) - len(together)]
+    metrics = result.metrics | taken | store.put(step, groups, advantages)
+    if not settings.same_update:
+        due, taken = store.take(step)
+        after = replayed(learner, settings, due, step) if due else {}
+        metrics |= taken | {REPLAYED[name]: value for name, value in after.items() if name in REPLAYED}
+    return StepResult(metrics=metrics, advantages=advantages)
+
+
+def replayed(learner: Learner, settings: Buffer, rows: Sequence[Row], step: int) -> Mapping[str, float]:
+    """Do the updates of kept rows by themselves; return their metrics."""
+    if isinstance(settings, ReLIFT):
+        own = OptimizerConfig(lr=settings.lr, weight_decay=settings.weight_decay, grad_clip=settings.grad_clip)
+        return learner.imitate(build_batch([], rows=rows), own, settings.entropy_coef).metrics
+    return learner.step(build_batch([], rows=rows, component=settings.component), step).metrics

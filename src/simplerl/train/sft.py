@@ -17,7 +17,7 @@ from simplerl.data import demonstrations
 from simplerl.data.prompts import Prompter, prompter
 from simplerl.feed.buffer import Row, to_imitate
 from simplerl.feed.feed import StepGroups
-from simplerl.feed.order import Sampler
+from simplerl.feed.samplers import Sampler
 from simplerl.models.load import Policy
 from simplerl.train.batch import build_batch
 from simplerl.train.components import Components, Inputs, build_components

@@ -13,7 +13,7 @@ from transformers import AutoConfig
 
 from simplerl.config.resolve import RECIPES, resolve
 from simplerl.core.errors import ConfigError
-from simplerl.distributed.plan import (
+from simplerl.train.plan import (
     SHAPES,
     Machine,
     changes_that_fit,

@@ -1,4 +1,4 @@
-"""A run that is ended by a budget of tokens ends as one that was asked for just so many steps, killed or not."""
+"""A run: ended by a budget of tokens, evaluated at several temperatures, and what its user is told first."""
 
 import json
 from pathlib import Path
@@ -11,6 +11,10 @@ from simplerl.analysis.compare import summarise
 from simplerl.cli.display import Terminal
 from simplerl.core.errors import ConfigError
 from simplerl.runs.directory import read_metrics
+from simplerl.train.loop import train
+from simplerl.train.run import Callback
+
+# -- A run that is ended by a budget of tokens ends as one that was asked for just so many steps, killed or not --------
 
 #: Without a check of the clock: checkpoints and evaluations fall on steps that the budget must not depend on.
 LONG = {"steps": 50, "evaluation": {"every": 0}, "checkpoint": {"every": 2, "keep": 0}}
@@ -116,3 +120,45 @@ def test_evaluation_at_further_temperatures(tmp_path: Path) -> None:
     assert "further" not in own
     with pytest.raises(ConfigError, match="further_temperatures must not be negative, got -1"):
         small_config({"evaluation": {"further_temperatures": [-1.0]}})
+
+
+# -- what a user is told after the first evaluation, before the first step ---------------------------------------------
+
+
+class Listener(Callback):
+    """Notes what is said, and which steps were recorded when it was."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[int, str]] = []
+        self.steps = 0
+
+    def say(self, message: str) -> None:
+        self.said.append((self.steps, message))
+
+    def on_step(self, step, metrics, groups) -> None:
+        self.steps += 1
+
+
+@pytest.mark.parametrize(
+    ("over", "wanted"),
+    [
+        (
+            {"sampling": {"max_new_tokens": 1}},
+            ["100% of", "max_new_tokens = 1,", "--sampling.max-new-tokens"],
+        ),
+        (
+            {"verifier": {"policy": "r1-tags"}},
+            ["0% of", "policy = r1-tags", "--template", "--verifier.policy"],
+        ),
+        ({}, []),
+    ],
+    ids=["cut", "form", "neither"],
+)
+def test_hopeless_responses_are_told_before_the_first_step(over: dict, wanted: list[str], tmp_path: Path) -> None:
+    listener = Listener()
+    train(small_config({**over, "steps": 1, "doctor": {"action": "off"}}), tmp_path / "run", callbacks=[listener])
+    warnings = [(steps, line) for steps, line in listener.said if line.startswith("WARNING")]
+    assert len(warnings) == bool(wanted), listener.said
+    for steps, line in warnings:
+        assert steps == 1, "after the evaluation of step 0 and nothing else"
+        assert all(fragment in line for fragment in wanted), line
