@@ -17,7 +17,6 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 from made_ledgers import ledger_of
-from simplerl.core.plugins import load_plugin
 from support import (
     CORRECT,
     SMALL,
@@ -37,7 +36,7 @@ from support import (
 )
 
 from simplerl.core.errors import ConfigError
-from simplerl.core.registry import forget
+from simplerl.core.registry import forget, load_plugin
 from simplerl.core.types import Completion, VersionSpan
 from simplerl.feed.feed import GATES, Ahead, Recorded, StepGroups, has_signal
 from simplerl.feed.samplers import Refill, Sampler, replacements
