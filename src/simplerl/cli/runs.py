@@ -10,17 +10,18 @@ import textwrap
 import time
 import webbrowser
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from simplerl.cli import TABLES
 from simplerl.cli.console import Bar, new_console, printable
 from simplerl.core.errors import ConfigError, RunError, SimpleRLError
-from simplerl.doctor import RULES, Diagnosis, diagnose
-from simplerl.doctor.rule import WINDOW, parse_thresholds
 from simplerl.markup.text import visible
 from simplerl.runs.files import LockedDirectory
 from simplerl.runs.metrics import as_number
 from simplerl.runs.run import Run
+
+if TYPE_CHECKING:
+    from simplerl.doctor import Diagnosis
 
 #: Phase of training, and state of an engine → what is done in it.
 PHASES, ENGINES = TABLES["words"]["phases"], TABLES["words"]["engines"]
@@ -100,6 +101,9 @@ def lasting(seconds: float) -> str:
 
 def doctor(args: argparse.Namespace) -> int:
     """Say what goes wrong in each run, and what to try."""
+    from simplerl.doctor import RULES, diagnose
+    from simplerl.doctor.rule import WINDOW, parse_thresholds
+
     if args.rules:
         print(f"window.steps = {WINDOW.default:g} {WINDOW.unit}: {WINDOW.meaning}")
         for name, rule in RULES.items():
@@ -121,7 +125,7 @@ def doctor(args: argparse.Namespace) -> int:
     return int(args.strict and any(diagnosis.findings for diagnosis in diagnoses))
 
 
-def diagnosis_lines(d: Diagnosis, width: int) -> Iterator[tuple[str, str]]:
+def diagnosis_lines(d: "Diagnosis", width: int) -> Iterator[tuple[str, str]]:
     """Yield (style, line) of a diagnosis; every line is safe to print."""
 
     def wrapped(head: str, text: str, indent: int = 2) -> list[str]:
