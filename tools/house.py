@@ -21,8 +21,8 @@ from typing import Any
 
 SOURCE = Path(__file__).parent.parent / "src" / "simplerl"
 
-#: Largest number of lines in all, and in one room.
-TOTAL, ROOM = 22_000, 3_600
+#: Largest number of lines in all (22,000 after the rebuild, 26,000 with what was built since), and in one room.
+TOTAL, ROOM = 26_000, 3_600
 #: Most files from the command line to the loss.
 FILES = 12
 TINY = {
