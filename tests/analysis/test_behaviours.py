@@ -3,7 +3,7 @@
 import pytest
 
 from simplerl.analysis.behaviours import agreement, table
-from simplerl.runs.behaviours import BEHAVIOURS, Judgement
+from simplerl.runs.run import BEHAVIOURS, Judgement
 
 
 def judgement(

@@ -13,8 +13,9 @@ from simplerl.analysis.compare import compare, sides, unfair
 from simplerl.analysis.evaluations import averages, markdown, rows, to_csv
 from simplerl.core.errors import RunError
 from simplerl.evaluate.figures import figures
+from simplerl.runs.directory import ResultDirectory
 from simplerl.runs.responses import write_rows
-from simplerl.runs.results import RESPONSES, ResultDirectory, results
+from simplerl.runs.run import RESPONSES, results
 
 PROTOCOL = {
     "benchmark": "b",

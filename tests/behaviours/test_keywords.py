@@ -5,7 +5,7 @@ import time
 import pytest
 
 from simplerl.behaviours.judging import MOST, PHRASES, detect
-from simplerl.runs.behaviours import BEHAVIOURS
+from simplerl.runs.run import BEHAVIOURS
 
 
 @pytest.mark.parametrize("name", BEHAVIOURS)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from simplerl.behaviours.judging import Item, by_keywords, messages, quotation, read_reply
-from simplerl.runs.behaviours import BEHAVIOURS
+from simplerl.runs.run import BEHAVIOURS
 
 RESPONSE = "First  find x.\nWait, 2+2=5 is wrong. \\frac{1}{2} \\times 4 \\sqrt{2} \\neq 3. Check: 2+2=4."
 NOTHING = {name: [] for name in BEHAVIOURS}

@@ -12,8 +12,7 @@ from support import run_main, run_small
 from simplerl.behaviours import judging
 from simplerl.behaviours.judging import Item, Judge
 from simplerl.behaviours.session import estimate, select
-from simplerl.runs.behaviours import read_behaviours
-from simplerl.runs.results import series
+from simplerl.runs.run import read_behaviours, series
 
 
 def run_with(path: Path, problems: int = 6, samples: int = 4) -> Path:

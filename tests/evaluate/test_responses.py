@@ -11,7 +11,7 @@ from simplerl.environments import sandbox
 from simplerl.evaluate.benchmarks import load
 from simplerl.evaluate.responses import read_responses
 from simplerl.runs.responses import ResponseFile
-from simplerl.runs.results import results
+from simplerl.runs.run import results
 
 
 @pytest.fixture

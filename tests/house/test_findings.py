@@ -7,7 +7,7 @@ from support import ROOT
 
 from simplerl.config.resolve import merge, resolve
 from simplerl.config.sections import Config
-from simplerl.runs.glossary import METRICS
+from simplerl.runs.metrics import METRICS
 from simplerl.studies import EXPERIMENTS
 from simplerl.studies.experiment import Bars, Curve, Experiment, PassAtK
 from simplerl.studies.plan import QUICK, slug, table_of

@@ -11,8 +11,9 @@ from simplerl.evaluate.figures import figures
 from simplerl.report import page
 from simplerl.report.content import Content
 from simplerl.report.reading import gather
+from simplerl.runs.directory import ResultDirectory
 from simplerl.runs.responses import ResponseFile, write_rows
-from simplerl.runs.results import RESPONSES, ResultDirectory
+from simplerl.runs.run import RESPONSES
 
 PROTOCOL = {
     "benchmark": "sums",

@@ -17,7 +17,8 @@ from simplerl.report.examples import KINDS, choose
 from simplerl.report.figures import curve_of, draw_all, evaluated, recorded, short, smooth
 from simplerl.report.outcomes import best, explore, read_judges
 from simplerl.report.reading import ReportedRun, gather, or_why
-from simplerl.runs.behaviours import BEHAVIOURS, BehaviourDirectory, Judgement
+from simplerl.runs.directory import BehaviourDirectory
+from simplerl.runs.run import BEHAVIOURS, Judgement
 
 
 def seeds(directory: Path, accuracies: dict[int, str], name: str = "s", **config) -> list[ReportedRun]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from simplerl.behaviours.judging import KEYWORDS
 from simplerl.ops.statistics import cohen_kappa, kappa_interval, ratio_figures
-from simplerl.runs.behaviours import BEHAVIOURS, Judgement
+from simplerl.runs.run import BEHAVIOURS, Judgement
 
 #: How behaviours are called in tables and plots.
 TITLES = {name: name.replace("_", " ") for name in BEHAVIOURS}

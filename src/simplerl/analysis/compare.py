@@ -14,8 +14,7 @@ from simplerl.core.errors import RunError
 from simplerl.core.seeds import generator
 from simplerl.ops.statistics import difference_figure, pass_at_k, powers_up_to, ratio_figures, sign_flip_test
 from simplerl.runs.responses import Answer, by_problem
-from simplerl.runs.results import HOW, results
-from simplerl.runs.run import Evaluation, Run, is_run
+from simplerl.runs.run import HOW, Evaluation, Run, is_run, results
 
 #: Parts of a protocol that must be equal for a difference to be the models' own.
 FAIR = (*(name for name in HOW if name != "samples"), "data_sha256")

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from simplerl.ops.statistics import mean_of_estimates
-from simplerl.runs.results import HOW, how
-from simplerl.runs.run import Evaluation
+from simplerl.runs.run import HOW, Evaluation, how
 
 #: Columns per benchmark of the original's `eval_results.csv`, in its order; accuracies are in per cent.
 CSV_COLUMNS = (

@@ -19,7 +19,7 @@ from typing import Any
 
 from simplerl.judge.asking import content_address, read_object
 from simplerl.judge.endpoint import Reply
-from simplerl.runs.behaviours import BEHAVIOURS, Judgement
+from simplerl.runs.run import BEHAVIOURS, Judgement
 
 _TABLE = tomllib.loads(Path(__file__).with_name("definitions.toml").read_text(encoding="utf-8"))
 PROMPT_VERSION: int = _TABLE["prompt_version"]

@@ -12,9 +12,9 @@ from simplerl.behaviours.judging import Item, Judge, by_keywords, messages
 from simplerl.core.seeds import derive
 from simplerl.judge.asking import AnswerCache, ask, estimate_tokens
 from simplerl.judge.endpoint import Endpoint, Reply
-from simplerl.runs.behaviours import ANSWERS, FOLDER, BehaviourDirectory, Judgement, read_behaviours
-from simplerl.runs.results import read_series, slug
-from simplerl.runs.run import Evaluation
+from simplerl.runs.directory import BehaviourDirectory
+from simplerl.runs.files import slug
+from simplerl.runs.run import ANSWERS, FOLDER, Evaluation, Judgement, read_behaviours, read_series
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

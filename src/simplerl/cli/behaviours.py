@@ -14,8 +14,8 @@ from simplerl.cli.console import Bar, say, show_table
 from simplerl.core.errors import ConfigError
 from simplerl.judge.asking import cost
 from simplerl.judge.endpoint import PARAMETERS, RESERVED, Endpoint
-from simplerl.runs.behaviours import TABLE, Judgement
 from simplerl.runs.files import make_directory, write_json
+from simplerl.runs.run import TABLE, Judgement
 
 
 def run(args: argparse.Namespace) -> int:

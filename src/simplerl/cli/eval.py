@@ -17,8 +17,7 @@ from simplerl.evaluate.responses import read_responses, score
 from simplerl.evaluate.run import Settings, evaluate, load_benchmarks, models_of, plan
 from simplerl.models.load import load_tokenizer
 from simplerl.runs.files import LockedDirectory, write_atomic
-from simplerl.runs.results import results
-from simplerl.runs.run import Evaluation
+from simplerl.runs.run import Evaluation, results
 
 
 def run(args: argparse.Namespace) -> int:

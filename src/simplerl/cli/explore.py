@@ -6,8 +6,7 @@ import itertools
 from simplerl.analysis.estimates import shown
 from simplerl.analysis.exploration import COUNTS, Exploration, change, over_steps, peak, to_json
 from simplerl.cli.console import Bar, say, show_table
-from simplerl.runs.files import make_directory, write_json
-from simplerl.runs.results import slug
+from simplerl.runs.files import make_directory, slug, write_json
 
 
 def run(args: argparse.Namespace) -> None:

@@ -24,8 +24,10 @@ from simplerl.environments import own_verdict
 from simplerl.evaluate.benchmarks import Loaded, first_field
 from simplerl.evaluate.figures import check_ks, figures
 from simplerl.evaluate.run import Settings
+from simplerl.runs.directory import ResultDirectory, key_of
+from simplerl.runs.files import slug
 from simplerl.runs.responses import ResponseFile, response_columns, write_rows
-from simplerl.runs.results import RESPONSES, ResultDirectory, key_of, slug
+from simplerl.runs.run import RESPONSES
 from simplerl.verify import VerifierPool
 
 TEXTS = ("response", "responses", "completion", "completions", "output", "outputs", "generation", "generations", "code")

@@ -18,7 +18,7 @@ from simplerl.markup.text import natural
 from simplerl.report.outcomes import ROLES, TEXTS, Benchmarks, Explored, Judge, best
 from simplerl.report.reading import Evaluated, ReportedRun
 from simplerl.report.settings import Group
-from simplerl.runs.behaviours import BEHAVIOURS
+from simplerl.runs.run import BEHAVIOURS
 
 CurveOf = Callable[[ReportedRun], Band]
 

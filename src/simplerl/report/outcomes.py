@@ -17,8 +17,7 @@ from simplerl.core.errors import RunError
 from simplerl.doctor.diagnosis import spread
 from simplerl.report.reading import Evaluated, ReportedRun, or_why
 from simplerl.report.settings import ENOUGH_SEEDS, Group
-from simplerl.runs.behaviours import BEHAVIOURS
-from simplerl.runs.run import Evaluation
+from simplerl.runs.run import BEHAVIOURS, Evaluation
 
 #: Titles, captions and headings.
 TEXTS: dict[str, Any] = tomllib.loads((Path(__file__).parent / "texts.toml").read_text(encoding="utf-8"))

@@ -26,7 +26,7 @@ from simplerl.report.figures import Figure
 from simplerl.report.outcomes import NOBODY, SHAPES
 from simplerl.report.reading import ReportedRun, duration
 from simplerl.runs.files import make_directory, write_atomic
-from simplerl.runs.glossary import meaning
+from simplerl.runs.metrics import meaning
 
 #: Characters shown of a response; of a longer one its beginning and its end, where the answer is.
 RESPONSE_HEAD, RESPONSE_TAIL = 2400, 1200

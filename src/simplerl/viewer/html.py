@@ -18,7 +18,7 @@ from simplerl.markup.formulas import MOST_FORMULAS, prose
 from simplerl.markup.templates import Safe, environment
 from simplerl.markup.text import escape, natural, plain, quantity
 from simplerl.markup.tokens import SCALES, coloured, legend
-from simplerl.runs.glossary import meaning
+from simplerl.runs.metrics import meaning
 from simplerl.runs.run import Run
 from simplerl.viewer.library import TRAINING, Entry, Library, benchmarks
 from simplerl.viewer.responses import VERDICTS, Index, Pair, reference
