@@ -19,7 +19,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _label(args: argparse.Namespace) -> None:
     from simplerl.selftraining.prm import label
-    from simplerl.selftraining.sample import WITHOUT_LEARNING
+    from simplerl.selftraining.star import WITHOUT_LEARNING
 
     config = resolve(args.recipe, merge(settings(args), WITHOUT_LEARNING))
     options = {"completions": args.completions, "steps": args.step_ends}
@@ -47,7 +47,7 @@ def _train(args: argparse.Namespace) -> None:
 
 
 def _score(args: argparse.Namespace) -> None:
-    from simplerl.prm.model import ROWS, load_prm
+    from simplerl.prm import ROWS, load_prm
 
     if args.output.exists():
         raise RunError(f"{args.output} exists already; choose another --output, or remove it")

@@ -41,7 +41,7 @@ def _sample(args: argparse.Namespace, overrides: dict[str, Any]) -> int:
     if needless := sorted(overrides.keys() & {"algorithm", "reference"}):
         raise ConfigError(f"sampling learns nothing: leave out --{' and --'.join(needless)}")
 
-    from simplerl.selftraining.sample import WITHOUT_LEARNING, sample  # Torch, which a mistake above need not wait for.
+    from simplerl.selftraining.star import WITHOUT_LEARNING, sample  # Torch, which a mistake above need not wait for.
 
     config = resolve(args.recipe, merge(overrides, WITHOUT_LEARNING))
     counts, written = sample(config, args.output, everything=args.all, say=lambda line: print(line, flush=True))

@@ -37,7 +37,7 @@ REWARDS: Registry[Any] = Registry(
         "rubric": "simplerl.graders.judged:Rubric",
         "rlmt": "simplerl.graders.judged:RLMT",
         "rlbff": "simplerl.graders.judged:RLBFF",
-        "process": "simplerl.prm.reward:Process",
+        "process": "simplerl.prm:Process",
         "knights-and-knaves": "simplerl.environments.knights:LogicPuzzle",
         "mixture": "simplerl.rewards.mixture:Mixture",
     },

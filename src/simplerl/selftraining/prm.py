@@ -28,16 +28,7 @@ from simplerl.models.load import load
 from simplerl.models.score import Scorer
 from simplerl.models.text import decode
 from simplerl.ops.statistics import auc, reliability
-from simplerl.prm.model import (
-    ProcessRewardModel,
-    Row,
-    StepModel,
-    likelihoods,
-    save,
-    step_ends,
-    token_ends,
-    vocabulary_hash,
-)
+from simplerl.prm import ProcessRewardModel, Row, StepModel, likelihoods, save, step_ends, token_ends, vocabulary_hash
 from simplerl.rollout.backend import Request
 from simplerl.runs.files import JsonLines, LockedDirectory, write_json
 from simplerl.train.components import Components, Inputs, build_components
