@@ -12,8 +12,7 @@ import numpy as np
 from pydantic import PositiveFloat, PositiveInt
 
 from simplerl.core.types import Call, Problem, Turn
-from simplerl.environments import sandbox
-from simplerl.environments.base import Environment
+from simplerl.environments import Environment, sandbox
 
 OPEN, CLOSE = "<code>", "</code>"
 _FENCE = re.compile(r"^\s*```(?:python|py)?[ \t]*\n(.*?)(?:\n```)?\s*$", re.DOTALL)
