@@ -463,6 +463,7 @@ def adapted(value: Any, name: str) -> type[Environment]:
     Raises ConfigError for anything else, naming the method that is nearest to a missing one.
     """
     kind: type[Environment]
+    own: dict[str, Any]
     if inspect.isroutine(value) and {"base_url", "api_key"} <= set(inspect.signature(value).parameters):
         kind, own = Agent, {"function": staticmethod(value)}
     elif not inspect.isclass(value):
