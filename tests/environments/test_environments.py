@@ -12,15 +12,9 @@ import simplerl
 from simplerl.config.resolve import build_config
 from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.types import Problem
-from simplerl.environments import (
-    ENVIRONMENTS,
-    Environment,
-    environment_class,
-    make_environment,
-    require_single_turn,
-    search,
-)
+from simplerl.environments import ENVIRONMENTS, environment_class, make_environment, search
 from simplerl.environments.adapters import adapted, schema
+from simplerl.environments.base import Environment, require_single_turn
 from simplerl.environments.calculator import Calculator, value_of, written
 
 PROBLEM = Problem(id="a", question="What does tea cost?", answer="3", source="test", meta={"prices": {"tea": 3}})

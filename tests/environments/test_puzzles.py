@@ -9,7 +9,8 @@ from simplerl.core.errors import ConfigError
 from simplerl.core.seeds import generator
 from simplerl.core.types import Completion, Problem, Verdict, VersionSpan
 from simplerl.data import load
-from simplerl.environments import has_turns, own_verdict
+from simplerl.environments import own_verdict
+from simplerl.environments.base import has_turns
 from simplerl.environments.calculator import Calculator
 from simplerl.environments.knights import KnightsAndKnaves, LogicPuzzle, holds, puzzle, roles_in, solutions
 from simplerl.environments.multiple_choice import MultipleChoice

@@ -141,7 +141,7 @@ def test_another_protocol_is_another_result(problems: Path, tmp_path: Path, chan
 
 def test_an_environment_whose_file_has_changed_is_another_protocol(problems: Path, tmp_path: Path) -> None:
     file, paths = tmp_path / "mine.py", []
-    text = "from simplerl.environments import Environment\n\n\nclass Mine(Environment):\n    'One turn.'\n"
+    text = "from simplerl.environments.base import Environment\n\n\nclass Mine(Environment):\n    'One turn.'\n"
     for source in (text, f"{text}\n    max_turns = 2\n"):
         file.write_text(source)
         (path,), listener = run(problems, tmp_path / "out", environment=f"{file}:Mine")

@@ -14,7 +14,8 @@ import torch
 from simplerl.core.errors import ConfigError, DataError, SimpleRLError
 from simplerl.core.types import Call, Problem, Turn, Verdict
 from simplerl.data.templates import TEMPLATES
-from simplerl.environments import ENVIRONMENTS, Environment
+from simplerl.environments import ENVIRONMENTS
+from simplerl.environments.base import Environment
 from simplerl.environments.calculator import Calculator
 from simplerl.models.score import text_logprobs
 from simplerl.rewards import REWARDS

@@ -54,7 +54,7 @@ from pydantic import PositiveInt
 from simplerl.core.errors import ConfigError, DataError, nearest, raised_at
 from simplerl.core.types import Call, Problem, Turn, Verdict, VerdictStatus
 from simplerl.data.problems import ProblemSet, generated_size
-from simplerl.environments import METHODS, Environment
+from simplerl.environments.base import METHODS, Environment
 
 # --- agents, and the endpoint that they ask ---------------------------------------------------------------------------
 
@@ -479,7 +479,7 @@ def adapted(value: Any, name: str) -> type[Environment]:
         missing = f"{value.__name__} has no method 'reset'" + (f"; {nearest('reset', methods)}" if methods else "")
         raise ConfigError(
             f"environment {name}: {missing}. A class of TRL's form has it, "
-            f"or is a subclass of simplerl.environments.Environment ({', '.join(METHODS)})"
+            f"or is a subclass of simplerl.environments.base.Environment ({', '.join(METHODS)})"
         )
     own |= {"source": name, "__doc__": value.__doc__ or kind.__doc__}
     return dataclass(frozen=True, kw_only=True)(type(getattr(value, "__name__", "agent"), (kind,), own))

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import PositiveInt
 
 from simplerl.core.types import Call, Problem, Turn
-from simplerl.environments import Environment
+from simplerl.environments.base import Environment
 
 #: Characters of an expression, and digits of a value, beyond which it is refused.
 LONGEST, DIGITS = 200, 60

@@ -18,7 +18,7 @@ from pydantic import PositiveFloat, PositiveInt
 
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import Call, Problem, Turn, Verdict
-from simplerl.environments import Environment
+from simplerl.environments.base import Environment
 from simplerl.environments.sandbox import Limits, Result, converse, require, run
 
 #: Programs whose outcome is kept.

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field, PositiveInt
 
 from simplerl.core.types import Problem, Turn, Verdict
-from simplerl.environments import Environment
+from simplerl.environments.base import Environment
 from simplerl.verify import verify
 
 

@@ -37,7 +37,7 @@ from simplerl.core.errors import ConfigError, DataError, nearest, raised_at
 from simplerl.core.seeds import derive, split_of
 from simplerl.core.types import Problem, Verdict, VerdictStatus
 from simplerl.data.problems import ProblemSet, generated_size
-from simplerl.environments import Environment
+from simplerl.environments.base import Environment
 from simplerl.verify import extract, pool
 
 INSTALL = "pip install 'simplerl[gym]' (or: pip install reasoning-gym==0.1.25)"

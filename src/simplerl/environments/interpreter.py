@@ -12,7 +12,8 @@ import numpy as np
 from pydantic import PositiveFloat, PositiveInt
 
 from simplerl.core.types import Call, Problem, Turn
-from simplerl.environments import Environment, sandbox
+from simplerl.environments import sandbox
+from simplerl.environments.base import Environment
 
 OPEN, CLOSE = "<code>", "</code>"
 _FENCE = re.compile(r"^\s*```(?:python|py)?[ \t]*\n(.*?)(?:\n```)?\s*$", re.DOTALL)

@@ -19,7 +19,7 @@ from simplerl.core.errors import ConfigError
 from simplerl.core.seeds import generator, split_of
 from simplerl.core.types import Completion, Problem, Verdict
 from simplerl.data.problems import generated_size
-from simplerl.environments import Environment
+from simplerl.environments.base import Environment
 from simplerl.rewards.base import Reward
 from simplerl.rewards.builtin import in_r1_format
 from simplerl.verify import extract

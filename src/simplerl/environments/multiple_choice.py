@@ -14,7 +14,7 @@ import numpy as np
 
 from simplerl.core.types import Problem, Verdict, VerdictStatus
 from simplerl.data.fields import lettered, option_of
-from simplerl.environments import Environment
+from simplerl.environments.base import Environment
 from simplerl.verify import extract
 
 #: Options that speak of others by their place or letter: these keep their order.

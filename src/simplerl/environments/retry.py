@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import PositiveInt
 
 from simplerl.core.types import Problem, Turn
-from simplerl.environments import Environment
+from simplerl.environments.base import Environment
 from simplerl.verify import verify
 
 

@@ -15,7 +15,7 @@ from pydantic import PositiveInt
 from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.types import Call, Problem, Turn
 from simplerl.data.rows import read_rows
-from simplerl.environments import Environment
+from simplerl.environments.base import Environment
 
 OPEN, CLOSE = "<search>", "</search>"
 #: Columns that hold a passage, and its title.

@@ -19,7 +19,7 @@ from simplerl.core.errors import ConfigError
 from simplerl.core.seeds import generator, split_of
 from simplerl.core.types import Problem, Verdict
 from simplerl.data.problems import generated_size
-from simplerl.environments import Environment
+from simplerl.environments.base import Environment
 from simplerl.verify import extract
 
 LEVELS, INPUTS, OPERATORS, TEST_SHARE = (1, 2, 3, 4), "abc", "+-*", 0.1

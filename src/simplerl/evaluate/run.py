@@ -26,7 +26,8 @@ from simplerl.core.plugins import canonical, load_recorded, owner
 from simplerl.core.types import Completion, Trajectory, TrajectoryGroup, Verdict, VersionSpan
 from simplerl.data.prompts import prompter
 from simplerl.data.rows import suffix_of
-from simplerl.environments import Environment, environment_class, make_environment
+from simplerl.environments import environment_class, make_environment
+from simplerl.environments.base import Environment
 from simplerl.evaluate import benchmarks
 from simplerl.evaluate.benchmarks import Loaded
 from simplerl.evaluate.figures import check_ks, figures

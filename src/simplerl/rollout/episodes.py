@@ -30,7 +30,8 @@ from simplerl.core.types import (
     VerdictStatus,
     VersionSpan,
 )
-from simplerl.environments import Environment, is_single_turn, judge_of
+from simplerl.environments import judge_of
+from simplerl.environments.base import Environment, is_single_turn
 from simplerl.models.text import decode
 from simplerl.rollout.backend import Request, RolloutBackend, Sampling
 

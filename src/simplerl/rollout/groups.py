@@ -17,7 +17,7 @@ from simplerl.core.seeds import generator
 from simplerl.core.types import Completion, Problem, Scored, Trajectory, TrajectoryGroup, Undecided, Verdict
 from simplerl.data.prompts import Prompter, adds_begin
 from simplerl.data.templates import AnyTemplate
-from simplerl.environments import Environment, has_turns
+from simplerl.environments.base import Environment, has_turns
 from simplerl.models.load import Policy
 from simplerl.models.score import text_logprobs
 from simplerl.rewards import Reward

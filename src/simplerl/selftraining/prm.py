@@ -21,7 +21,7 @@ from simplerl.core.errors import DataError, ModelError, RunError
 from simplerl.core.seeds import derive, generator
 from simplerl.core.types import Problem, Trajectory, TrajectoryGroup, Verdict
 from simplerl.data.prompts import prompter
-from simplerl.environments import require_single_turn
+from simplerl.environments.base import require_single_turn
 from simplerl.feed.order import Sampler
 from simplerl.models.device import pick_device
 from simplerl.models.load import load

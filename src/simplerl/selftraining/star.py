@@ -27,7 +27,7 @@ from simplerl.core.seeds import derive
 from simplerl.core.types import Completion, TrajectoryGroup
 from simplerl.data import demonstrations
 from simplerl.data.prompts import prompter
-from simplerl.environments import require_single_turn
+from simplerl.environments.base import require_single_turn
 from simplerl.feed.buffer import Row, to_imitate
 from simplerl.feed.feed import Feed, StepGroups
 from simplerl.feed.ledger import Ledger

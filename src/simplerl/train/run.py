@@ -21,7 +21,7 @@ from simplerl.core.errors import ConfigError, RankLost, RunError, SimpleRLError,
 from simplerl.core.objects import short_name
 from simplerl.core.types import TrajectoryGroup
 from simplerl.doctor import Finding, Watch, thresholds
-from simplerl.environments import has_turns
+from simplerl.environments.base import has_turns
 from simplerl.evaluate.figures import evaluation_figures, evaluation_metrics
 from simplerl.feed.feed import StepGroups
 from simplerl.feed.samplers import prompt_sampler
