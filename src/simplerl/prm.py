@@ -72,8 +72,8 @@ def readable_ends(text: str, ends: Sequence[int]) -> list[int]:
     >>> readable_ends("3+4=7. (so) .", [6, 13])
     [5, 10]
     """
-    lengths = [len(re.sub(r"[\W_]+\Z", "", text[start:end])) for start, end in itertools.pairwise([0, *ends])]
-    return [start + n if n else end for n, (start, end) in zip(lengths, itertools.pairwise([0, *ends]), strict=True)]
+    steps = itertools.pairwise([0, *ends])
+    return [start + n if (n := len(re.sub(r"[\W_]+\Z", "", text[start:end]))) else end for start, end in steps]
 
 
 def token_ends(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], ends: Sequence[int]) -> list[int]:

@@ -205,17 +205,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         answer = session.ask(messages)
         if answer is None:
             return self._refuse(410, "the episode is over: at a limit of turns, tokens or seconds")
-        message, choice = {"role": "assistant", "content": answer[0]}, {"index": 0, "finish_reason": answer[1]}
-        return self._send(
-            200,
-            {
-                "id": f"chatcmpl-{len(session.given)}",
-                "object": "chat.completion",
-                "created": 0,
-                "model": "policy",
-                "choices": [{**choice, "message": message}],
-            },
-        )
+        text, reason = answer
+        choice = {"index": 0, "finish_reason": reason, "message": {"role": "assistant", "content": text}}
+        about = {"id": f"chatcmpl-{len(session.given)}", "object": "chat.completion", "created": 0, "model": "policy"}
+        return self._send(200, {**about, "choices": [choice]})
 
 
 def as_message(message: Any) -> dict[str, str]:
