@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from simplerl.evaluate.figures import figures
+from simplerl.runs.directory import ResultDirectory
 from simplerl.runs.responses import ResponseFile, write_rows
-from simplerl.runs.results import RESPONSES, ResultDirectory
+from simplerl.runs.run import RESPONSES
 
 #: A response, or (response, verdict), or a row's own columns.
 Said = str | tuple[str, str] | Mapping[str, Any]

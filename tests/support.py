@@ -29,7 +29,7 @@ from simplerl.core.types import Batch, Completion, Problem, Segment, Trajectory,
 from simplerl.feed.buffer import to_imitate
 from simplerl.models.load import Policy
 from simplerl.runs.directory import read_metrics
-from simplerl.runs.glossary import TIMINGS
+from simplerl.runs.metrics import TIMINGS
 from simplerl.train.batch import build_batch
 from simplerl.train.loop import train
 from simplerl.train.run import Callback, Outcome

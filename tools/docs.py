@@ -26,7 +26,7 @@ from simplerl.doctor.rule import WINDOW
 from simplerl.environments import ENVIRONMENTS
 from simplerl.feed import BUFFERS, SAMPLERS, TRANSFORMS
 from simplerl.rewards import REWARDS
-from simplerl.runs.glossary import DOMAINS, METRICS, TIMINGS
+from simplerl.runs.metrics import DOMAINS, METRICS, TIMINGS
 
 DOCS = Path(__file__).parent.parent / "docs"
 NOTE = "<!-- Made by tools/docs.py from the code: change the code, then run it again. -->\n"

@@ -160,8 +160,8 @@ def sample(
     {'correct'}
     """
     from simplerl.config.resolve import merge, resolve
-    from simplerl.selftraining.sample import WITHOUT_LEARNING
-    from simplerl.selftraining.sample import sample as write_samples
+    from simplerl.selftraining.star import WITHOUT_LEARNING
+    from simplerl.selftraining.star import sample as write_samples
 
     overrides, inputs = _objects(settings, top_level, model=model, data=data)
     say: Callable[[str], None] = (lambda line: None) if quiet else print

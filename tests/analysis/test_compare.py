@@ -13,8 +13,9 @@ from support import CORRECT, TIMED_OUT, WRONG, group, run_main, run_small, traje
 from simplerl.analysis.compare import averages, compare, markdown, rows, sides, to_csv, tracked, unfair
 from simplerl.core.errors import RunError
 from simplerl.evaluate.figures import figures
+from simplerl.runs.directory import ResultDirectory
 from simplerl.runs.responses import write_rows
-from simplerl.runs.results import RESPONSES, ResultDirectory, results
+from simplerl.runs.run import RESPONSES, results
 
 PROTOCOL = {
     "benchmark": "b",

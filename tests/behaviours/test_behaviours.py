@@ -18,7 +18,7 @@ from simplerl.behaviours import (
     read_reply,
     table,
 )
-from simplerl.runs.behaviours import BEHAVIOURS, Judgement
+from simplerl.runs.run import BEHAVIOURS, Judgement
 
 # -- keywords: whole words, every phrase, its behaviour and no other's -------------------------------------------------
 

@@ -15,7 +15,7 @@ from made_answers import result_of, run_of
 from made_server import KEY, Answer, Server, refused, said
 from support import command, environment, run_main
 
-from simplerl.runs.behaviours import BEHAVIOURS, read_behaviours
+from simplerl.runs.run import BEHAVIOURS, read_behaviours
 
 pytest.importorskip("openai")
 

@@ -18,8 +18,7 @@ from support import run_main, run_small
 from simplerl import behaviours
 from simplerl.analysis import scaling
 from simplerl.behaviours import Item, Judge, estimate, select
-from simplerl.runs.behaviours import read_behaviours
-from simplerl.runs.results import series
+from simplerl.runs.run import read_behaviours, series
 
 RIGHT, WRONG = "2+2=4", ("it is 5", "wrong")
 

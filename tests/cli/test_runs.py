@@ -22,8 +22,8 @@ from support import begin_run, environment, run_main, run_small
 
 from simplerl.doctor import RULES
 from simplerl.report.figures import Figure
+from simplerl.runs.directory import StatusFile
 from simplerl.runs.files import LockedDirectory
-from simplerl.runs.status import StatusFile
 
 BUSY = {
     "step": 12,
@@ -117,7 +117,7 @@ def test_what_is_no_run_is_refused(tmp_path: Path, capsys) -> None:
 
 
 def test_the_file_follows_what_is_done_and_a_full_disk_is_not_its_business(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("simplerl.runs.status.EVERY_S", 0.01)
+    monkeypatch.setattr("simplerl.runs.directory.EVERY_S", 0.01)
     table = {"phase": "learn"}
     with StatusFile(tmp_path, lambda: table):
         deadline = time.monotonic() + 5

@@ -443,7 +443,7 @@ def test_advice_names_keys_and_commands_that_exist() -> None:
     from simplerl.config.resolve import as_table, flatten
     from simplerl.config.sections import Config
     from simplerl.rewards import REWARDS
-    from simplerl.runs.glossary import METRICS
+    from simplerl.runs.metrics import METRICS
     from simplerl.runs.responses import SCHEMA
 
     keys = set(flatten(as_table(Config())))
@@ -463,7 +463,7 @@ def test_advice_names_keys_and_commands_that_exist() -> None:
 def test_needs_are_metrics_that_runs_record() -> None:
     from simplerl.doctor.features import TRAITS
     from simplerl.doctor.rule import NOT_FINITE
-    from simplerl.runs.glossary import METRICS
+    from simplerl.runs.metrics import METRICS
 
     known = {*METRICS, *TRAITS, NOT_FINITE, "text/restating", "text/reward_length", "text/reward_length_error"}
     for name, rule in RULES.items():

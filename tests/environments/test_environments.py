@@ -13,9 +13,9 @@ from simplerl.config.resolve import build_config
 from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.types import Problem
 from simplerl.environments import ENVIRONMENTS, environment_class, make_environment, search
+from simplerl.environments.adapters import adapted, schema
 from simplerl.environments.base import Environment, require_single_turn
 from simplerl.environments.calculator import Calculator, value_of, written
-from simplerl.environments.factory import adapted, schema
 
 PROBLEM = Problem(id="a", question="What does tea cost?", answer="3", source="test", meta={"prices": {"tea": 3}})
 RNG = np.random.default_rng(0)

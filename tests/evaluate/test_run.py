@@ -31,7 +31,7 @@ from simplerl.evaluate.run import (
     targets,
 )
 from simplerl.runs.responses import ResponseFile
-from simplerl.runs.results import FIGURES, RESPONSES, results
+from simplerl.runs.run import FIGURES, RESPONSES, results
 
 RECIPE = {"template": "plain", "model": "cub-qwen"}
 

@@ -22,7 +22,7 @@ from simplerl.data import DATASETS
 from simplerl.rewards import REWARDS
 from simplerl.rollout import BACKENDS
 from simplerl.rollout.backend import RolloutBackend
-from simplerl.runs.glossary import METRICS
+from simplerl.runs.metrics import METRICS
 from simplerl.runs.responses import SCHEMA
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -7,7 +7,7 @@ from support import ROOT
 
 from simplerl.config.resolve import merge, resolve
 from simplerl.config.sections import Config
-from simplerl.runs.glossary import METRICS
+from simplerl.runs.metrics import METRICS
 from simplerl.studies.experiment import EXPERIMENTS, Bars, Curve, Experiment, PassAtK
 from simplerl.studies.jobs import QUICK, slug, table_of
 

@@ -199,7 +199,7 @@ def test_heavy_packages_have_one_door(package: str) -> None:
 PARQUET = {"runs/responses.py", "data/rows.py"}
 
 #: Who may name metrics.jsonl: the reader and the writer of runs.
-METRICS_FILE = {"runs/directory.py", "runs/metrics.py", "runs/run.py"}
+METRICS_FILE = {"runs/directory.py", "runs/run.py"}
 
 
 @pytest.mark.parametrize("module", MODULES, ids=name_of)

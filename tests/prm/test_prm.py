@@ -33,17 +33,18 @@ from simplerl.models.load import Policy
 from simplerl.models.score import Scorer
 from simplerl.models.text import decode
 from simplerl.ops.statistics import auc, reliability
-from simplerl.prm.model import (
+from simplerl.prm import (
     ProcessRewardModel,
     StepModel,
     likelihoods,
     load_prm,
+    lowest,
     save,
     step_ends,
+    step_rewards,
     token_ends,
     vocabulary_hash,
 )
-from simplerl.prm.reward import lowest, step_rewards
 from simplerl.rewards import make_reward
 from simplerl.selftraining.prm import Lesson, label, read_labels, step_label, train_prm
 from simplerl.train.batch import build_batch

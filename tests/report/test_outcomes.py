@@ -20,7 +20,8 @@ from simplerl.report import outcomes
 from simplerl.report.figures import curve_of, draw_all, evaluated, recorded, short, smooth
 from simplerl.report.outcomes import KINDS, ReportedRun, best, choose, explore, gather, labels_of, or_why, read_judges
 from simplerl.report.page import Content
-from simplerl.runs.behaviours import BEHAVIOURS, BehaviourDirectory, Judgement
+from simplerl.runs.directory import BehaviourDirectory
+from simplerl.runs.run import BEHAVIOURS, Judgement
 
 # -- reading ----------------------------------------------------------------------------------------------------------
 

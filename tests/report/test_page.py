@@ -17,8 +17,9 @@ from simplerl.report import page
 from simplerl.report.figures import Figure
 from simplerl.report.outcomes import gather
 from simplerl.report.page import Content, duration, quantity, written
+from simplerl.runs.directory import ResultDirectory
 from simplerl.runs.responses import SCHEMA, ResponseFile, write_rows
-from simplerl.runs.results import RESPONSES, ResultDirectory
+from simplerl.runs.run import RESPONSES
 
 FIGURE = Figure(title="<b>", caption="<b>", wide=True, png=b"\x89PNG", pdf=None)
 NOW = datetime.datetime(2026, 1, 2, 3, 4, tzinfo=datetime.UTC)

@@ -17,7 +17,7 @@ from simplerl.algorithms import ALGORITHMS
 from simplerl.config.sections import LearnerConfig, OptimizerConfig
 from simplerl.core.types import Batch
 from simplerl.models.load import Policy, recompute_activations
-from simplerl.runs.glossary import TIMINGS
+from simplerl.runs.metrics import TIMINGS
 from simplerl.train import learner as learner_module
 from simplerl.train.batch import build_batch
 from simplerl.train.learner import Learner, StepResult

@@ -28,8 +28,7 @@ from simplerl.ops.statistics import (
 )
 from simplerl.runs.files import flatten
 from simplerl.runs.responses import Answer, by_problem
-from simplerl.runs.results import HOW, how, results
-from simplerl.runs.run import Evaluation, Run, find_runs, is_run
+from simplerl.runs.run import HOW, Evaluation, Run, find_runs, how, is_run, results
 
 #: Parts of a protocol that must be equal for a difference to be the models' own.
 FAIR = (*(name for name in HOW if name != "samples"), "data_sha256")

@@ -18,8 +18,7 @@ from simplerl.ops import exploration as ops
 from simplerl.ops.statistics import difference_figure, pass_at_k, powers_up_to, ratio_figures
 from simplerl.runs.metrics import as_number
 from simplerl.runs.responses import Answer, by_problem
-from simplerl.runs.results import read_series
-from simplerl.runs.run import Evaluation, Run, is_run
+from simplerl.runs.run import Evaluation, Run, is_run, read_series
 
 #: Figures that are numbers and not shares, so that they are not shown as percentages.
 COUNTS = ("distinct_answers", "distinct_right")

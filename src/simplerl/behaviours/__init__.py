@@ -24,9 +24,9 @@ import numpy as np
 from simplerl.core.seeds import derive
 from simplerl.judge import AnswerCache, Endpoint, Reply, ask, content_address, estimate_tokens, read_object
 from simplerl.ops.statistics import cohen_kappa, kappa_interval, ratio_figures
-from simplerl.runs.behaviours import ANSWERS, BEHAVIOURS, FOLDER, BehaviourDirectory, Judgement, read_behaviours
-from simplerl.runs.results import read_series, slug
-from simplerl.runs.run import Evaluation
+from simplerl.runs.directory import BehaviourDirectory
+from simplerl.runs.files import slug
+from simplerl.runs.run import ANSWERS, BEHAVIOURS, FOLDER, Evaluation, Judgement, read_behaviours, read_series
 
 _TABLE = tomllib.loads(Path(__file__).with_name("definitions.toml").read_text(encoding="utf-8"))
 PROMPT_VERSION: int = _TABLE["prompt_version"]

@@ -20,10 +20,8 @@ from simplerl.cli import TABLES
 from simplerl.cli.console import Bar, printable, say, show_table
 from simplerl.core.errors import ConfigError, RunError
 from simplerl.judge import PARAMETERS, RESERVED, Endpoint, cost
-from simplerl.runs.behaviours import TABLE, Judgement
-from simplerl.runs.files import make_directory, write_json
-from simplerl.runs.results import slug
-from simplerl.runs.run import is_run
+from simplerl.runs.files import make_directory, slug, write_json
+from simplerl.runs.run import TABLE, Judgement, is_run
 
 
 def compare(args: argparse.Namespace) -> None:

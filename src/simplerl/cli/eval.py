@@ -25,8 +25,7 @@ from simplerl.models.lora import CONFIG, WEIGHTS
 from simplerl.rollout.backend import Sampling
 from simplerl.rollout.serving import open_endpoint
 from simplerl.runs.files import LockedDirectory, write_atomic
-from simplerl.runs.results import results
-from simplerl.runs.run import Evaluation
+from simplerl.runs.run import Evaluation, results
 
 #: Environment variable with the key that agents must give; without it one is made up.
 KEY = "SIMPLERL_SERVE_KEY"

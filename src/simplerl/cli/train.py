@@ -99,7 +99,7 @@ def sample(args: argparse.Namespace) -> None:
     if needless := sorted(overrides.keys() & {"algorithm", "reference"}):
         raise ConfigError(f"sampling learns nothing: leave out --{' and --'.join(needless)}")
 
-    from simplerl.selftraining.sample import WITHOUT_LEARNING, sample
+    from simplerl.selftraining.star import WITHOUT_LEARNING, sample
 
     config = resolve(args.recipe, merge(overrides, WITHOUT_LEARNING))
     counts, written = sample(config, args.output, everything=args.all, say=lambda line: print(line, flush=True))
@@ -110,7 +110,7 @@ def sample(args: argparse.Namespace) -> None:
 def label_steps(args: argparse.Namespace) -> None:
     """Label the steps of responses for a process reward model."""
     from simplerl.selftraining.prm import label
-    from simplerl.selftraining.sample import WITHOUT_LEARNING
+    from simplerl.selftraining.star import WITHOUT_LEARNING
 
     config = resolve(args.recipe, merge(settings(args), WITHOUT_LEARNING))
     options = {"completions": args.completions, "steps": args.step_ends}
@@ -140,7 +140,7 @@ def train_prm(args: argparse.Namespace) -> None:
 
 def score_steps(args: argparse.Namespace) -> None:
     """Score responses with a process reward model."""
-    from simplerl.prm.model import ROWS, load_prm
+    from simplerl.prm import ROWS, load_prm
 
     if args.output.exists():
         raise RunError(f"{args.output} exists already; choose another --output, or remove it")

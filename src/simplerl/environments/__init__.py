@@ -55,7 +55,7 @@ def environment_class(name: str) -> Any:
     """
     if not is_object(name) and not is_source(name):
         return ENVIRONMENTS.find(name, hint="A class of yours works too: --environment file.py:Class.")
-    from simplerl.environments.factory import adapted
+    from simplerl.environments.adapters import adapted
 
     return adapted(recall(name, "environment") if is_object(name) else load_source(name), name)
 

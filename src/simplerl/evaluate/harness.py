@@ -15,8 +15,8 @@ from simplerl.data.prompts import Prompter, prompter
 from simplerl.evaluate.run import Settings, Target
 from simplerl.models.device import pick_device
 from simplerl.models.load import load, locate_and_hash
-from simplerl.runs.files import make_directory, write_json
-from simplerl.runs.results import key_of, slug
+from simplerl.runs.directory import key_of
+from simplerl.runs.files import make_directory, slug, write_json
 
 #: Our short names → tasks of the harness.
 TASKS = {"ifeval": "ifeval", "mmlu": "mmlu", "mmlu_stem": "mmlu_stem", "gpqa_diamond": "gpqa_diamond_cot_zeroshot"}

@@ -20,10 +20,10 @@ from simplerl.models.load import load
 from simplerl.models.score import text_logprobs
 from simplerl.ops.exploration import reward_at_k_s
 from simplerl.ops.statistics import majority_at_k, pass_at_k, powers_up_to
-from simplerl.prm.model import load_prm
+from simplerl.prm import load_prm
 from simplerl.runs.files import write_json
 from simplerl.runs.responses import Answer, ResponseFile, by_problem
-from simplerl.runs.results import RESPONSES
+from simplerl.runs.run import RESPONSES
 
 #: What is computed at each K, as it is shown.
 METHODS = ("maj@K", "weighted maj@K", "best-of-K", "oracle (pass@K)")

@@ -50,9 +50,10 @@ from simplerl.rollout import BACKENDS, open_backend
 from simplerl.rollout.backend import Sampling
 from simplerl.rollout.groups import Prompted, Rollout, begin_notice, prompt
 from simplerl.rollout.proof import ask_back
+from simplerl.runs.directory import ResultDirectory, key_of
+from simplerl.runs.files import slug
 from simplerl.runs.responses import ResponseFile, response_columns, write_rows
-from simplerl.runs.results import RESPONSES, ResultDirectory, choose, key_of, slug
-from simplerl.runs.run import Run, is_run
+from simplerl.runs.run import RESPONSES, Run, choose, is_run
 from simplerl.verify import POLICIES, VerifierPool
 
 #: Temperature and top-p of a base model, and of a trained one or of several samples.

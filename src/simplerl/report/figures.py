@@ -16,7 +16,7 @@ from simplerl.analysis.plots import DASHED, PALE, Looks, Panel, band_of, draw_sh
 from simplerl.doctor import spread
 from simplerl.markup.text import natural
 from simplerl.report.outcomes import ROLES, TEXTS, Benchmarks, Evaluated, Explored, Group, Judge, ReportedRun, best
-from simplerl.runs.behaviours import BEHAVIOURS
+from simplerl.runs.run import BEHAVIOURS
 
 CurveOf = Callable[[ReportedRun], Band]
 

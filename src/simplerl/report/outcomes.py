@@ -26,10 +26,9 @@ from simplerl.core.errors import RunError
 from simplerl.core.seeds import generator
 from simplerl.core.types import UNDECIDED
 from simplerl.doctor import spread
-from simplerl.runs.behaviours import BEHAVIOURS
 from simplerl.runs.files import flatten
 from simplerl.runs.metrics import as_number
-from simplerl.runs.run import Evaluation, Run, find_runs, is_run
+from simplerl.runs.run import BEHAVIOURS, Evaluation, Run, find_runs, is_run
 
 T = TypeVar("T")
 

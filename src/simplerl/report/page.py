@@ -25,7 +25,7 @@ from simplerl.report import outcomes
 from simplerl.report.figures import Figure
 from simplerl.report.outcomes import KINDS, NOBODY, SHAPES, ReportedRun, Sources, duration, or_why
 from simplerl.runs.files import make_directory, write_atomic
-from simplerl.runs.glossary import meaning
+from simplerl.runs.metrics import meaning
 
 T = TypeVar("T")
 

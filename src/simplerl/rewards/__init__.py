@@ -90,7 +90,7 @@ REWARDS: Registry[Any] = Registry(
         "rubric": "simplerl.graders:Rubric",
         "rlmt": "simplerl.graders:RLMT",
         "rlbff": "simplerl.graders:RLBFF",
-        "process": "simplerl.prm.reward:Process",
+        "process": "simplerl.prm:Process",
         "knights-and-knaves": "simplerl.environments.knights:LogicPuzzle",
         "mixture": "simplerl.rewards:Mixture",
     },

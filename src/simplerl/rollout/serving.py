@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import PositiveFloat
 
 from simplerl.core.types import Completion, Problem, Verdict
-from simplerl.environments.agent import Agent, Endpoint, Session
+from simplerl.environments.adapters import Agent, Endpoint, Session
 from simplerl.rollout.backend import Request, RolloutBackend, Sampling, check_prompts
 from simplerl.rollout.groups import Prompted, Rollout
 from simplerl.runs.responses import write_trajectories

@@ -1,32 +1,66 @@
-"""A run directory: its layout, and the only hands that write to it.
+"""The only hands that write: to the directory of a run, of a result of `simplerl eval`, and of judgements.
 
-config.json               the resolved configuration; what --resume reads
-stage.json                which command made the run, where it was not `train`
-environment.json          versions, machine, git commit, data hashes of each session
-metrics.jsonl             one line per step; step 0 is the base model
-trajectories/step_N.parquet   every training response
-evaluations/step_N.parquet    every held-out response
-evaluations/step_N.json       the evaluation's figures with intervals
-status.json               what it is doing at this moment (`simplerl status`)
-ahead/step_N.frames       what was sampled for a step that is not saved yet (`rollout.lag`)
-checkpoints/step_N/           a Hugging Face directory, with trainer/ and manifest.json
-summary.json, learning.png    at the end
+A run:
+    config.json               the resolved configuration; what --resume reads
+    stage.json                which command made the run, where it was not `train`
+    environment.json          versions, machine, git commit, data hashes of each session
+    metrics.jsonl             one line per step; step 0 is the base model
+    trajectories/step_N.parquet   every training response
+    evaluations/step_N.parquet    every held-out response
+    evaluations/step_N.json       the evaluation's figures with intervals
+    status.json               what it is doing at this moment (`simplerl status`)
+    ahead/step_N.frames       what was sampled for a step that is not saved yet (`rollout.lag`)
+    checkpoints/step_N/           a Hugging Face directory, with trainer/ and manifest.json
+    summary.json, learning.png    at the end
+
+A result, one model on one benchmark under one protocol, in OUT/MODEL/BENCHMARK/KEY:
+    protocol.json             everything that matters for the result; its hash is in KEY, so that another temperature or
+                              another checkpoint under the same name is another directory
+    parts/part_N.parquet      responses of some problems, while the evaluation runs
+    responses.parquet         all of them, when it is complete
+    figures.json              what they come to; says that the evaluation is complete
+    timing.json               seconds and machine: what may differ between two equal results
+
+RUN/behaviours or RESULT/behaviours, with a lock of its own, so that a run may be judged while it trains:
+    judgements.jsonl          one line per judged response and judge; the last line about one is the one that holds
+    answers.jsonl             what the endpoint answered, by content address: nothing is paid for twice
+    table.json                what they come to
 """
 
+import dataclasses
+import hashlib
 import json
+import os
 import shutil
-from collections.abc import Callable, Sequence
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import pyarrow
 
 from simplerl.core.errors import RunError
 from simplerl.core.types import TrajectoryGroup
-from simplerl.runs.files import JsonLines, LockedDirectory, damage, json_line, write_atomic, write_directory, write_json
-from simplerl.runs.metrics import read_metrics
-from simplerl.runs.responses import write_trajectories
-from simplerl.runs.run import FOLDERS
+from simplerl.runs.files import (
+    JsonLines,
+    LockedDirectory,
+    damage,
+    json_line,
+    slug,
+    write_atomic,
+    write_directory,
+    write_json,
+    writing,
+)
+from simplerl.runs.metrics import scan_metrics
+from simplerl.runs.responses import ResponseFile, write_table, write_trajectories
+from simplerl.runs.run import FIGURES, FOLDERS, JUDGEMENTS, PROTOCOL, RESPONSES, STATUS, TIMING, Judgement
+
+T = TypeVar("T")
 
 #: What a run that never came as far as its configuration leaves behind: its name is still free.
 _EMPTY_LAYOUT = {".lock", *FOLDERS, ".config.json.partial", "stage.json", ".stage.json.partial"}
@@ -127,6 +161,17 @@ class RunDirectory(LockedDirectory):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """Return the lines of a run's metrics.jsonl, for the process that goes on with it; none where there is no file.
+
+    A last line that was cut short is left out; raises RunError where another is damaged.
+    """
+    by_step, damaged = scan_metrics(JsonLines(run / "metrics.jsonl"))
+    if damaged:
+        raise RunError(f"{run / 'metrics.jsonl'}:{damaged[0]} is damaged")
+    return list(by_step.values())
+
+
 def _number(name: str, value: Any) -> int | float | None:
     """Return a metric's value; that of an array or tensor with one element. Raises RunError for anything else."""
     if not isinstance(value, int | float | None):
@@ -135,3 +180,117 @@ def _number(name: str, value: Any) -> int | float | None:
         except (AttributeError, TypeError, ValueError, RuntimeError):
             raise RunError(f"metric {name!r} is {str(value)[:80]!r}; a metric must be a number, or None") from None
     return value
+
+
+# --- what it is doing -------------------------------------------------------------------------------------------------
+
+#: Seconds after which the file is looked at again, and after which it is written though nothing has changed.
+EVERY_S, AT_LEAST_S = 1.0, 20.0
+
+
+class StatusFile:
+    """Writes what `describe` returns, as long as it is entered, in a thread of its own: a wait is shown as well."""
+
+    def __init__(self, path: Path, describe: Callable[[], Mapping[str, Any]]):
+        self._path, self._describe = path / STATUS, describe
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._write_on, daemon=True)
+
+    def __enter__(self) -> "StatusFile":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _write_on(self) -> None:
+        written: tuple[float, Any] = (0.0, None)
+        while True:
+            now, table = time.time(), dict(self._describe())
+            if table != written[1] or now - written[0] > AT_LEAST_S:
+                whole = {"time": now, "pid": os.getpid(), "host": socket.gethostname(), **table}
+                temporary = self._path.with_name(f".{STATUS}.partial")
+                with suppress(OSError):  # A full disk is said by what must be written.
+                    temporary.write_text(json.dumps(whole, indent=1), encoding="utf-8")
+                    temporary.replace(self._path)
+                    written = now, table
+            if self._ended.wait(EVERY_S):
+                return
+
+
+def key_of(shown: str, protocol: Mapping[str, Any]) -> str:
+    """Return `shown` and a hash of the complete protocol."""
+    canonical = json.dumps(protocol, sort_keys=True, ensure_ascii=False)
+    return f"{slug(shown)}_{hashlib.sha256(canonical.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
+
+
+class ResultDirectory(LockedDirectory):
+    """One evaluation that is being made, or is complete."""
+
+    folders = ("parts",)
+
+    @property
+    def complete(self) -> bool:
+        """Whether there is nothing left to do."""
+        return (self.path / FIGURES).is_file() and (self.path / RESPONSES).is_file()
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """The protocol that was written; empty where none was. Raises RunError where it cannot be read."""
+        file = self.path / PROTOCOL
+        try:
+            return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        except ValueError as error:
+            raise RunError(f"{file} is damaged: {error}; delete the directory to begin again") from error
+
+    def begin(self, protocol: Mapping[str, Any], *, overwrite: bool) -> None:
+        """Write the protocol, keeping what is there already unless `overwrite`."""
+        if overwrite:
+            # The figures go first: a process that ends here must not leave old ones beside new responses.
+            old = [self.path / name for name in (FIGURES, RESPONSES, TIMING)]
+            with writing(self.path):
+                for file in [*old, *(self.path / "parts").iterdir()]:
+                    file.unlink(missing_ok=True)
+        write_json(self.path / PROTOCOL, dict(protocol))
+
+    def fill(
+        self,
+        problems: Sequence[T],
+        sample: Callable[[Sequence[T]], Sequence[TrajectoryGroup]],
+        *,
+        size: int,
+        step: int = 0,
+        on_start: Callable[[int], None] = lambda done: None,
+    ) -> ResponseFile:
+        """Sample what is missing, `size` problems at a time, each part saved when it is done; return all responses.
+
+        A part that cannot be read to its end is made again. `on_start` gets how many problems are done already.
+        """
+        starts = range(0, len(problems), size)
+        parts = {start: self.path / "parts" / f"part_{number:05d}.parquet" for number, start in enumerate(starts)}
+        tables = dict[int, pyarrow.Table]()
+        for start, path in parts.items():
+            with suppress(RunError):
+                tables[start] = ResponseFile(path).read()
+        on_start(sum(len(problems[start : start + size]) for start in tables))
+        for start in [start for start in parts if start not in tables]:
+            write_trajectories(parts[start], step, sample(problems[start : start + size]))
+            tables[start] = ResponseFile(parts[start]).read()
+        write_table(self.path / RESPONSES, pyarrow.concat_tables(tables[start] for start in parts))
+        return ResponseFile(self.path / RESPONSES)
+
+    def finish(self, figures: Mapping[str, Any], timing: Mapping[str, Any] | None = None) -> None:
+        """Write what came of it, or other figures of the same responses; the parts are no longer needed."""
+        if timing is not None:
+            write_json(self.path / TIMING, dict(timing))
+        write_json(self.path / FIGURES, dict(figures))
+        shutil.rmtree(self.path / "parts", ignore_errors=True)
+
+
+class BehaviourDirectory(LockedDirectory):
+    """The folder of judgements, for the one process that writes to it."""
+
+    def record(self, judgements: Iterable[Judgement]) -> None:
+        """Append judgements and flush them to disk."""
+        JsonLines(self.path / JUDGEMENTS).append(dataclasses.asdict(judgement) for judgement in judgements)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -245,3 +246,8 @@ def flatten(table: Mapping[str, Any], before: str = "") -> dict[str, Any]:
         else:
             flat[f"{before}{key}"] = list(value) if isinstance(value, tuple) else value
     return flat
+
+
+def slug(name: str) -> str:
+    """Return a name that is one path component and cannot lead elsewhere."""
+    return re.sub(r"[^\w.@+=-]+", "-", name).strip("-.") or "unnamed"

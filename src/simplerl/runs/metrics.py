@@ -1,14 +1,36 @@
-"""metrics.jsonl, also while a run is being written: complete lines are read, damaged ones numbered."""
+"""The metrics of a run: what each of ours is, defined once in glossary.toml, and the lines of metrics.jsonl.
+
+A plug-in may record others. The lines are read also while a run is being written: complete ones, damaged ones numbered.
+"""
 
 import math
+import tomllib
 from pathlib import Path
 from typing import Any
 
-from simplerl.core.errors import RunError
 from simplerl.runs.files import JsonLines
+
+_GROUPS = tomllib.loads(Path(__file__).with_name("glossary.toml").read_text(encoding="utf-8"))
+
+#: Of problems from several sources: one metric for each, whose name stands in place of SOURCE.
+DOMAINS: dict[str, str] = _GROUPS.pop("domains")
+#: `group/name` → what it is, with its unit. In lines of metrics.jsonl.
+METRICS = {f"{group}/{name}": meaning for group, names in _GROUPS.items() for name, meaning in names.items()}
+#: Prefixes of what depends on the machine's speed, and so differs between a run and the same run resumed.
+TIMINGS = ("time/", "throughput/", "memory/")
 
 #: Last step that is believed; more is damage.
 LAST_STEP = 10**12
+
+
+def meaning(metric: str) -> str | None:
+    """Return what a metric is; None for one that is not ours.
+
+    >>> meaning("accuracy/chain_sum")
+    'share of the decided responses to problems of that source that are right; with several sources only'
+    """
+    group = metric.rpartition("/")[0]
+    return METRICS.get(metric) or DOMAINS.get(f"{group}/SOURCE")
 
 
 def as_number(value: Any) -> float:
@@ -35,14 +57,3 @@ def scan_metrics(lines: JsonLines) -> tuple[dict[int, dict[str, Any]], list[int]
         else:
             damaged.append(number)
     return by_step, damaged
-
-
-def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """Return the lines of a run's metrics.jsonl, for the process that goes on with it; none where there is no file.
-
-    A last line that was cut short is left out; raises RunError where another is damaged.
-    """
-    by_step, damaged = scan_metrics(JsonLines(run / "metrics.jsonl"))
-    if damaged:
-        raise RunError(f"{run / 'metrics.jsonl'}:{damaged[0]} is damaged")
-    return list(by_step.values())

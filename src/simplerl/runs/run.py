@@ -1,4 +1,4 @@
-"""A run directory, or a result of `simplerl eval`, as it is found on disk: the only reader of both.
+"""A run directory, or results of `simplerl eval`, as they are found on disk: the only reader of both.
 
     run = Run("runs/default")
     run.metrics.to_pandas().plot(x="step", y="accuracy/mean")     # Arrow tables; pandas where it is installed
@@ -13,24 +13,27 @@ import json
 import math
 import os
 import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pyarrow
+from pydantic import ConfigDict, TypeAdapter
 
-from simplerl.core.errors import RunError
-from simplerl.runs.behaviours import Judgement, read_behaviours
-from simplerl.runs.files import MANIFEST, JsonLines, flatten
+from simplerl.core.errors import ConfigError, RunError
+from simplerl.runs.files import MANIFEST, JsonLines, flatten, slug
 from simplerl.runs.metrics import as_number, scan_metrics
 from simplerl.runs.responses import LEDGER, Answer, ResponseFile
-from simplerl.runs.status import NAME as STATUS
 
 #: Folders of a run. Beside one of them config.json is a run's, and not that of a model.
 FOLDERS = ("trajectories", "evaluations", "checkpoints")
+
+#: File that says what a run is doing at this moment.
+STATUS = "status.json"
 
 #: Files of a result of `simplerl eval`.
 RESPONSES, FIGURES, PROTOCOL, TIMING = "responses.parquet", "figures.json", "protocol.json", "timing.json"
@@ -44,6 +47,15 @@ HELD_OUT = "held-out"
 #: What every version has written of a result.
 _PROTOCOL_KEYS = ("label", "benchmark", "samples", "problems", "template", "sampling", "seed")
 _FIGURES_KEYS = ("problems", "samples", "acc", "pass@k", "boxed_acc", "verdicts")
+
+#: The behaviours of SimpleRL-Zoo (arXiv 2503.18892); `simplerl.behaviours.judging` says what they are.
+BEHAVIOURS = ("backtracking", "verification", "subgoal_setting", "enumeration")
+
+#: Folder, files and name of the table of what a judge saw.
+FOLDER, JUDGEMENTS, ANSWERS, TABLE = "behaviours", "judgements.jsonl", "answers.jsonl", "table"
+
+#: What decides how a model is measured, as far as a protocol says it: evaluations that differ here are not alike.
+HOW = ("template", "sampling", "samples", "seed", "policy", "environment")
 
 _STEP = re.compile(r"step_(\d{1,12})(\.json|\.parquet)?")
 
@@ -83,6 +95,67 @@ class Checkpoint:
     step: int
     path: Path
     complete: bool  # Whether every file of its manifest is there. `files.damage` also compares their content.
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judgement:
+    """What one judge says of one response."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    step: int | None  # Step of the run that the response was sampled after; None for a model that is of no run
+    problem_id: str
+    sample: int
+    judge: str  # `keywords`, or the name of the model that judged
+    settings: str
+    """What else the judgement depends on: version of the patterns, or of the prompt with the request's parameters."""
+    status: Literal["judged", "undecided"]
+    """`undecided`: the judge gave no answer that could be read. That is not "no behaviour"."""
+    behaviours: Mapping[str, tuple[str, ...]]
+    """Behaviour → its examples, quotations from the response. Every behaviour where judged, none where undecided."""
+    unfounded: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Behaviour → examples that the judge gave and that do not stand in the response; they count for nothing."""
+    flags: tuple[str, ...] = ()  # What a reader should know of the response, e.g. `addresses_judge`.
+    detail: str = ""  # One line: why it is undecided
+    key: str  # Content address of response, question and judge; the answer's key in answers.jsonl
+
+    def shows(self, behaviour: str) -> bool | None:
+        """Return whether the response shows a behaviour; None where the judge gave no readable answer, or examples
+        of which none stands in the response."""
+        if self.status != "judged":
+            return None
+        if self.behaviours[behaviour]:
+            return True
+        return None if self.unfounded.get(behaviour) else False
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """Response and judge: a later line with the same identity replaces this one."""
+        return (self.step, self.problem_id, self.sample, self.judge, self.settings)
+
+
+def read_behaviours(path: Path) -> list[Judgement]:
+    """Return the judgements of a run, a result or a folder of judgements; none where nothing was judged yet.
+
+    Of several lines about the same response by the same judge the last holds. A last line that is still being written
+    is left out; raises RunError where another is damaged.
+    """
+    inside = path / FOLDER / JUDGEMENTS
+    file = inside if inside.is_file() else path / JUDGEMENTS
+    judgements, checked = dict[tuple[Any, ...], Judgement](), TypeAdapter(Judgement)
+    for number, line in JsonLines(file).read():
+        where = f"{file}:{number}"
+        if line is None:
+            raise RunError(f"{where} is damaged; move the file away and give the command again: answers are kept apart")
+        try:
+            judgement = checked.validate_json(json.dumps(line), strict=True)
+            if judgement.status == "judged" and not judgement.behaviours.keys() >= set(BEHAVIOURS):
+                raise ValueError("a behaviour is missing")
+        except ValueError:
+            raise RunError(f"{where} is not a judgement of this version; move the file away and judge again") from None
+        judgements.pop(judgement.identity, None)
+        judgements[judgement.identity] = judgement
+    return list(judgements.values())
 
 
 def is_run(path: Path | str) -> bool:
@@ -179,7 +252,7 @@ class Run:
 
     @property
     def status(self) -> dict[str, Any]:
-        """What it was doing when it last said so (`runs/status.py`); empty where it has not."""
+        """What it was doing when it last said so (`StatusFile`); empty where it has not."""
         return self._table(STATUS)
 
     @property
@@ -494,3 +567,128 @@ def unified(figures: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(table.get("further"), list):
         table["further"] = [unified(other) for other in table["further"] if isinstance(other, dict)]
     return table
+
+
+# --- evaluations in series -------------------------------------------------------------------------------------------
+
+
+def how(protocol: Mapping[str, Any]) -> str:
+    """Return in words how a model was measured, as far as the protocol says it (not of responses made elsewhere)."""
+    s, p = protocol["sampling"], protocol
+    said = [p["template"]["name"], f"t {s.get('temperature')}", f"n {p['samples']}", f"max {s.get('max_new_tokens')}"]
+    said += [f"{p['problems']} problems", f"seed {p['seed']}", p.get("policy"), p.get("environment", {}).get("name")]
+    return ", ".join(word for word in said if word and not word.endswith("None"))
+
+
+def series(path: Path, warn: Callable[[str], None]) -> list[tuple[str, list[Evaluation]]]:
+    """Return (name, evaluations that differ in the weights alone, by step): of a run directory one series, of a
+    directory of results one for each run, benchmark and protocol in it.
+
+    Files that are still being written are not seen. `warn` gets what is damaged and left out. Raises RunError where
+    there is nothing to read.
+    """
+    if is_run(path):
+        run = Run(path, warn=warn)
+        evaluations = [one for one in run.evaluations if one.path.exists()]
+        if not evaluations:
+            raise RunError(f"{path} has no evaluation yet; the first is made before the first step")
+        return [(run.name, evaluations)]
+    if not path.is_dir():
+        raise RunError(f"{path} does not exist; give a run directory, or a directory of results of `simplerl eval`")
+    groups = defaultdict[tuple[str, ...], list[Evaluation]](list)
+    for evaluation in results(path, warn):
+        groups[_group(evaluation)].append(evaluation)
+    if not groups:
+        raise RunError(f"{path} holds neither a run nor a finished result of `simplerl eval`")
+    return [(" ".join(key[:2]), sorted(group, key=lambda one: one.step or 0)) for key, group in groups.items()]
+
+
+class Reading(NamedTuple):
+    """What was made of the evaluations of a series."""
+
+    name: str
+    ending: str  # What the names of its files end with, so that those of several series are different
+    values: list[Any]
+    left_out: list[str]  # Evaluations that could not be read, each with its reason
+
+
+def read_series(
+    path: Path,
+    steps: str,
+    read: Callable[[Evaluation], Any],
+    *,
+    warn: Callable[[str], None] = lambda message: None,
+    on_done: Callable[[], None] = lambda: None,
+) -> list[Reading]:
+    """Return what `read` makes of the evaluations that `steps` chooses, for each series in a run or in results.
+
+    `warn` hears of a damaged file, which is left out. Raises RunError where nothing of a series can be read.
+    """
+    every, readings = series(path, warn), []
+    for number, (name, evaluations) in enumerate(every, 1):
+        ending = "" if len(every) == 1 else f"_{number}_{slug(name)}"
+        readings.append(Reading(name, ending, [], []))
+        for evaluation in choose(evaluations, steps):
+            try:
+                readings[-1].values.append(read(evaluation))
+            except RunError as error:
+                readings[-1].left_out.append(f"{error}: left out")
+                warn(readings[-1].left_out[-1])
+            on_done()
+        if not readings[-1].values:
+            raise RunError(f"{path}: no evaluation of {name} can be read; {'; '.join(readings[-1].left_out)}")
+    return readings
+
+
+def results(path: Path, warn: Callable[[str], None] | None = None) -> list[Evaluation]:
+    """Return the finished evaluations of `simplerl eval` in a directory, however deep, by path.
+
+    A damaged one is left out and passed to `warn`; without it, it raises RunError. None where there is no directory.
+    """
+    evaluations: list[Evaluation] = []
+    for run in find_runs(path, warn or (lambda message: None)) if path.is_dir() else []:
+        if run.is_result and run.finished:
+            evaluations += run.evaluations
+            for sentence in () if run.evaluations else run.damage:
+                if warn is None:
+                    raise RunError(
+                        f"{sentence.removesuffix(': left out')}; evaluate again with --overwrite, move its directory "
+                        "away, or choose another --output-dir"
+                    )
+                warn(f"left out: {sentence.removesuffix(': left out')}")
+    return evaluations
+
+
+def _group(evaluation: Evaluation) -> tuple[str, ...]:
+    """Return what evaluations of one series have in common."""
+    of_run = evaluation.step is not None
+    model = evaluation.label.rpartition("@")[0] if of_run else evaluation.label
+    same = (evaluation.protocol.get(key) for key in (*HOW, "data_sha256", "problems"))
+    # Models that are not of a run make a series each: one label may stand for two sets of weights.
+    return (model, evaluation.benchmark, *map(str, same), "" if of_run else str(evaluation.home))
+
+
+def choose(
+    items: Sequence[Any],
+    steps: str,
+    missing: Callable[[str, str], str] = lambda step, there: f"step {step} was not evaluated; there is {there}",
+) -> list[Any]:
+    """Return the items, each with a `step`, that `all`, `first`, `last` or numbers mean, several parted by commas.
+
+    Raises ConfigError for anything else, and with the sentence of `missing` for a step that is not there.
+    """
+    chosen: set[int] = set()
+    for part in (part.strip() for part in steps.split(",")):
+        if part == "all":
+            chosen |= set(range(len(items)))
+        elif part in ("first", "last"):
+            chosen.add(0 if part == "first" else len(items) - 1)
+        elif part.isdecimal():
+            indices = {index for index, item in enumerate(items) if item.step == int(part)}
+            if not indices:
+                there = ", ".join(str(item.step) for item in items if item.step is not None) or "no steps"
+                raise ConfigError(f"--steps: {missing(part, there)}")
+            chosen |= indices
+        else:
+            raise ConfigError(f"--steps must be all, first, last or numbers such as 0,50,100; got {steps!r}")
+    return [items[index] for index in sorted(chosen)]

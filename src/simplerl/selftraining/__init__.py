@@ -1,1 +1,1 @@
-"""Self-training: `star` (B-STaR and what it is compared with), and the training of process reward models."""
+"""Self-training: star and what it is compared with, sampling alone, and the training of process reward models."""

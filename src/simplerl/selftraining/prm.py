@@ -28,16 +28,7 @@ from simplerl.models.load import load
 from simplerl.models.score import Scorer
 from simplerl.models.text import decode
 from simplerl.ops.statistics import auc, reliability
-from simplerl.prm.model import (
-    ProcessRewardModel,
-    Row,
-    StepModel,
-    likelihoods,
-    save,
-    step_ends,
-    token_ends,
-    vocabulary_hash,
-)
+from simplerl.prm import ProcessRewardModel, Row, StepModel, likelihoods, save, step_ends, token_ends, vocabulary_hash
 from simplerl.rollout.backend import Request
 from simplerl.runs.files import JsonLines, LockedDirectory, write_json
 from simplerl.train.components import Components, Inputs, build_components
@@ -248,9 +239,7 @@ def train_prm(
     sampler = Sampler(lessons, per_step=min(lesson.batch_size, len(lessons)), seed=lesson.seed)
     for update in range(1, lesson.updates + 1):
         batch = sampler.at(update)
-        logits_N = value([row for row, _, _ in batch], torch.cat([features for _, _, features in batch]))
-        labels_N, known_N = _targets(batch)
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits_N[known_N], labels_N[known_N])
+        loss = _loss(value([row for row, _, _ in batch], torch.cat([features for _, _, features in batch])), batch)
         loss.backward()
         apply_gradient(optimizer, value, lr=learning_rate(config, update - 1, lesson.updates), grad_clip=1.0, knob="lr")
         if update % 50 == 0 or update == lesson.updates:
@@ -279,23 +268,22 @@ def _examples(prm: ProcessRewardModel, rows: Sequence[dict[str, Any]]) -> list[E
     return examples
 
 
-def _targets(batch: Sequence[Lessoned]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return (labels, whether there is one) of all steps of some responses."""
+def _loss(logits_N: torch.Tensor, batch: Sequence[Lessoned]) -> torch.Tensor:
+    """Return the mean cross-entropy of the logits of all steps of some responses, over those that have a label."""
     marks = [mark for _, own, _ in batch for mark in own]
-    labels_N = torch.tensor([0.0 if mark is None else float(mark) for mark in marks], device=batch[0][2].device)
-    return labels_N, torch.tensor([mark is not None for mark in marks], device=labels_N.device)
+    labels_N = torch.tensor([0.0 if mark is None else float(mark) for mark in marks], device=logits_N.device)
+    known_N = torch.tensor([mark is not None for mark in marks], device=logits_N.device)
+    return torch.nn.functional.binary_cross_entropy_with_logits(logits_N[known_N], labels_N[known_N])
 
 
 def _begin(model: StepModel, lessons: Sequence[Lessoned]) -> None:
     """Fit the weights of the likelihoods alone, by logistic regression: from there the copy learns what they lack."""
     features_NF = torch.cat([features for _, _, features in lessons])
-    labels_N, known_N = _targets(lessons)
     optimizer = torch.optim.LBFGS(model.likelihood.parameters(), max_iter=200)
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
-        logits_N = model.likelihood(features_NF).squeeze(-1)
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits_N[known_N], labels_N[known_N])
+        loss = _loss(model.likelihood(features_NF).squeeze(-1), lessons)
         loss.backward()
         return loss
 

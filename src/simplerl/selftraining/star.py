@@ -5,9 +5,13 @@ A step of the run is an iteration (B-STaR, arXiv 2412.17256): the policy answers
 imitates them for `star.updates` updates. The modes differ in what an iteration inherits (`INHERITS`). Under `b-star`
 the temperature and the threshold are those of the highest mean query effect on a fixed part of the training problems:
 one draw for each temperature serves all thresholds, every point of the grid is evaluated, and the surface is kept.
+
+`sample` is the first half by itself: responses are kept in a file, for `simplerl sft` to imitate.
 """
 
 import dataclasses
+import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,11 +22,12 @@ from transformers import PreTrainedTokenizerBase
 from simplerl.algorithms.imitation import Imitation
 from simplerl.config.resolve import named_table
 from simplerl.config.sections import Config
-from simplerl.core.errors import ConfigError, DataError, ModelError, first_few
+from simplerl.core.errors import ConfigError, DataError, ModelError, RunError, first_few
 from simplerl.core.seeds import derive
 from simplerl.core.types import Completion, TrajectoryGroup
 from simplerl.data import demonstrations
 from simplerl.data.prompts import prompter
+from simplerl.environments.base import require_single_turn
 from simplerl.feed.buffer import Row, to_imitate
 from simplerl.feed.feed import Feed, StepGroups
 from simplerl.feed.samplers import Ledger, Sampler, prompt_sampler
@@ -31,9 +36,10 @@ from simplerl.feed.search import Selection, mean_query_effect, search, select, s
 from simplerl.models.load import locate_and_hash
 from simplerl.ops import exploration
 from simplerl.ops.statistics import pass_at_k
-from simplerl.prm.model import load_prm, vocabulary_hash
+from simplerl.prm import load_prm, vocabulary_hash
 from simplerl.rewards import make_reward
 from simplerl.rollout.groups import Prompted, Rollout
+from simplerl.runs.files import json_line, write_atomic, writing
 from simplerl.train.batch import build_batch
 from simplerl.train.components import Components, Inputs, build_components
 from simplerl.train.learner import Learner, StepResult, means
@@ -269,3 +275,65 @@ def credited(result: StepResult, groups: StepGroups, chosen: Sequence[Selection]
     advantages = [t.loss_mask.astype(np.float32) * (id(t) in kept) for t in sampled]
     useful = {"tokens/useful": int(sum(credit.sum() for credit in advantages))}
     return StepResult(metrics=result.metrics | useful, advantages=advantages)
+
+
+# --- sampling alone ---------------------------------------------------------------------------------------------------
+
+#: Laid over the recipe: what a learner would ask for shall not stand in the way of one sample, or of few problems.
+WITHOUT_LEARNING: dict[str, Any] = {
+    "algorithm": {"name": "reinforce_pp", "kl_reward_coef": 0.0},
+    "reference": "",
+    "learner": {"prompts_per_update": 0},
+}
+
+
+def sample(
+    config: Config, output: Path, *, everything: bool, say: Callable[[str], None], inputs: Inputs | None = None
+) -> tuple[Counter[str], int]:
+    """Sample `samples_per_prompt` responses to every training problem and write them, one JSON object a line.
+
+    Return (verdicts, responses written). Without `everything` only right ones that ended by themselves are kept. The
+    noise is addressed by problem and sample, so the same command writes the same file.
+    """
+    require_single_turn(config.environment, "simplerl sample")
+    if output.exists():
+        raise RunError(f"{output} exists already; choose another --output, or remove it")
+    with writing(output):  # Now, not after an hour of sampling.
+        output.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=output.parent).close()
+    # A chunk is larger than the problems are many: what the sampler of a training run would refuse.
+    sampling = dataclasses.replace(config.sampling, prompts_per_step=1)
+    parts = build_components(dataclasses.replace(config, sampling=sampling), say, inputs=inputs)
+    counts: Counter[str] = Counter()
+    lines: list[str] = []
+    problems, chunk = parts.sampler.problems, config.sampling.prompts_per_step
+    try:
+        for start in range(0, len(problems), chunk):
+            groups = parts.rollout.sample_groups(problems[start : start + chunk], purpose="sample", step=0)
+            for trajectory in (t for group in groups for t in group.trajectories):
+                counts[trajectory.verdict.status] += 1
+                ended = trajectory.completion.stop_reason != "length"
+                if everything or (trajectory.verdict.correct and ended):
+                    row = {
+                        "question": trajectory.problem.question,
+                        "response": trajectory.completion.text,
+                        "answer": trajectory.problem.answer,
+                        "problem_id": trajectory.problem.id,
+                        "level": trajectory.problem.level,
+                        "sample": trajectory.sample,
+                        "verdict": trajectory.verdict.status,
+                        "stop_reason": trajectory.completion.stop_reason,
+                        "tokens": len(trajectory.completion.token_ids),
+                        "model": config.model,
+                    }
+                    lines.append(json_line(row))
+            say(f"{min(start + chunk, len(problems))}/{len(problems)} problems, {len(lines)} responses kept")
+    finally:
+        parts.close()
+    if not lines:
+        raise DataError(
+            f"none of the {counts.total()} responses was right and complete, so there is nothing to write to {output}; "
+            "--all keeps every response"
+        )
+    write_atomic(output, "".join(lines))
+    return counts, len(lines)

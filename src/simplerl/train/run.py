@@ -30,8 +30,7 @@ from simplerl.models.device import peak_memory_gib
 from simplerl.models.guards import choose_threads, clock, memory_advice, stop_on_interrupt
 from simplerl.rollout.groups import Rollout
 from simplerl.rollout.metrics import environment_metrics, rollout_metrics
-from simplerl.runs.directory import RunDirectory, read_metrics
-from simplerl.runs.status import StatusFile
+from simplerl.runs.directory import RunDirectory, StatusFile, read_metrics
 from simplerl.train.components import Components
 from simplerl.train.learner import StepResult
 

@@ -25,7 +25,7 @@ from simplerl.core.errors import RunError, SimpleRLError
 from simplerl.markup import CSS, Safe, environment
 from simplerl.markup.formulas import MOST_FORMULAS, prose
 from simplerl.markup.text import SCALES, coloured, differences, escape, legend, natural, plain, quantity
-from simplerl.runs.glossary import meaning
+from simplerl.runs.metrics import meaning
 from simplerl.runs.run import Run
 from simplerl.viewer.library import MODES, OUTCOMES, TOKEN_COLUMNS, Entry, Library, Pair, View, benchmarks, parse
 

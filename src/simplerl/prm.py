@@ -1,7 +1,8 @@
-"""A process reward model: a scalar head on a copy of a language model, read at the end of each step of a response.
+"""Process reward models, and the reward `process` of one: a scalar head on a copy of a language model.
 
-The head reads the state of the copy, which is trained, and how likely the model as it was finds the tokens of the step
-(`likelihoods`): a model knows more of what is right than a few thousand labels can teach its copy (docs/log.md).
+The head is read at the end of each step of a response. It reads the state of the copy, which is trained, and how likely
+the model as it was finds the tokens of the step (`likelihoods`): a model knows more of what is right than a few
+thousand labels can teach its copy (docs/log.md).
 
 A score is a logit: how likely a right answer can still be reached from there. Steps end at places of the *text* (ends
 of lines, or of sentences), whatever the tokens are. The score is read after the token that holds the step's last letter
@@ -14,11 +15,12 @@ import functools
 import hashlib
 import itertools
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import safetensors.torch
@@ -26,12 +28,13 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from simplerl.core.errors import ConfigError, ModelError, nearest
-from simplerl.core.types import Problem
+from simplerl.core.types import Completion, Problem, Scored, Undecided, Verdict
 from simplerl.data.prompts import Prompter, prompter
 from simplerl.models.load import Policy, load
 from simplerl.models.score import Scorer
 from simplerl.models.text import decode
 from simplerl.models.value_head import ValueModel
+from simplerl.rewards import Reward
 from simplerl.runs.files import damage, write_directory, write_json
 
 #: How steps are parted → what stands between two of them.
@@ -69,8 +72,8 @@ def readable_ends(text: str, ends: Sequence[int]) -> list[int]:
     >>> readable_ends("3+4=7. (so) .", [6, 13])
     [5, 10]
     """
-    lengths = [len(re.sub(r"[\W_]+\Z", "", text[start:end])) for start, end in itertools.pairwise([0, *ends])]
-    return [start + n if n else end for n, (start, end) in zip(lengths, itertools.pairwise([0, *ends]), strict=True)]
+    steps = itertools.pairwise([0, *ends])
+    return [start + n if (n := len(re.sub(r"[\W_]+\Z", "", text[start:end]))) else end for start, end in steps]
 
 
 def token_ends(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], ends: Sequence[int]) -> list[int]:
@@ -106,26 +109,19 @@ class StepModel(torch.nn.Module):
 
     def forward(self, rows: Sequence[Row], features_NF: torch.Tensor) -> torch.Tensor:
         """Return the logits of all steps of some rows, one after the other, [N], with gradient."""
-        return values_of(self.value, rows, features_NF.device) + self.likelihood(features_NF).squeeze(-1)
+        tokens_BT, lengths_B = padded(rows, features_NF.device)
+        places = [(index, column) for index, row in enumerate(rows) for column in row.columns]
+        rows_N, columns_N = (torch.tensor(each, dtype=torch.int64) for each in zip(*places, strict=True))
+        mask_BT = torch.zeros(tokens_BT.shape, dtype=torch.bool)
+        mask_BT[rows_N, columns_N] = True
+        values_N = self.value(tokens_BT, mask_BT.to(tokens_BT.device), lengths_B)[rows_N, columns_N]
+        return values_N + self.likelihood(features_NF).squeeze(-1)
 
 
 def padded(rows: Sequence[Row], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Return (tokens_BT, lengths_B); a column more than the longest, since a value is read before a token."""
-    lengths = [len(row.tokens) + 1 for row in rows]
-    tokens_BT = torch.zeros((len(rows), max(lengths)), dtype=torch.int64)
-    for index, row in enumerate(rows):
-        tokens_BT[index, : len(row.tokens)] = torch.tensor(row.tokens)
-    return tokens_BT.to(device), torch.tensor(lengths)
-
-
-def values_of(model: ValueModel, rows: Sequence[Row], device: torch.device) -> torch.Tensor:
-    """Return the head's value of all steps of some rows, one after the other, [N], with gradient."""
-    tokens_BT, lengths_B = padded(rows, device)
-    places = [(index, column) for index, row in enumerate(rows) for column in row.columns]
-    rows_N, columns_N = (torch.tensor(each, dtype=torch.int64) for each in zip(*places, strict=True))
-    mask_BT = torch.zeros(tokens_BT.shape, dtype=torch.bool)
-    mask_BT[rows_N, columns_N] = True
-    return model(tokens_BT, mask_BT.to(device), lengths_B)[rows_N, columns_N]
+    tokens_BT = torch.nn.utils.rnn.pad_sequence([torch.tensor([*row.tokens, 0]) for row in rows], batch_first=True)
+    return tokens_BT.to(device), torch.tensor([len(row.tokens) + 1 for row in rows])
 
 
 @torch.no_grad()
@@ -218,7 +214,7 @@ def save(directory: Path, policy: Policy, model: StepModel, card: dict[str, Any]
 
 
 @functools.lru_cache(maxsize=4)
-def load_prm(name: str, device: str = "cpu") -> ProcessRewardModel:
+def load_prm(name: str) -> ProcessRewardModel:
     """Load a process reward model. Raises ModelError, saying what to do, for anything else."""
     path = Path(name).expanduser()
     if not (path / CARD).is_file() or not (path / HEAD).is_file():
@@ -229,7 +225,7 @@ def load_prm(name: str, device: str = "cpu") -> ProcessRewardModel:
     if wrong := damage(path):
         raise ModelError(f"the process reward model {name} is damaged: {wrong}; train it again")
     card = json.loads((path / CARD).read_text(encoding="utf-8"))
-    policy = load(str(path), device=device)
+    policy = load(str(path))
     if vocabulary_hash(policy.tokenizer) != card["vocabulary_sha256"]:
         raise ModelError(f"the process reward model {name} was trained with another tokenizer than the one beside it")
     model = StepModel(policy.model, seed=0)
@@ -237,3 +233,75 @@ def load_prm(name: str, device: str = "cpu") -> ProcessRewardModel:
     model.requires_grad_(False)
     prompt = prompter(card["template"], system=card["system"], special_tokens=card["special_tokens"])
     return ProcessRewardModel(name=name, policy=policy, model=model, prompts=prompt, steps=card["steps"])
+
+
+# --- the reward -------------------------------------------------------------------------------------------------------
+
+FORMS = ("min", "clip", "delta", "clip-delta")
+
+
+def lowest(logits: Sequence[float], scale: float) -> float:
+    """Return the lowest logit / scale within ±1."""
+    return min(max(min(logits) / scale, -1.0), 1.0)
+
+
+def step_rewards(values: Sequence[float], form: str, eta: float = 0.5) -> list[float]:
+    """Return the reward of each step from its probability of being good."""
+    clipped = [min(p - eta, 0.0) for p in values] if form.startswith("clip") else list(values)
+    if not form.endswith("delta"):
+        return clipped
+    ahead = [*clipped[1:-1], 0.0]
+    return [*(p - q for p, q in zip(clipped[:-1], ahead, strict=True)), 0.0] if len(clipped) > 1 else [0.0]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Process(Reward):
+    """What a process reward model says of the steps; a part of a mixture with correctness.
+
+    Forms: `min` is the lowest logit / `scale`, within ±1: B-STaR's r_prm (arXiv 2412.17256), added to correctness by a
+    mixture. The others give each step k a reward from p_k, its probability of being good (arXiv 2410.15115):
+
+        clip        min(p_k − η, 0)
+        delta       p_k − p_{k+1} for k < K − 1, p_{K−1} at K − 1, 0 on the last step
+        clip-delta  delta of the clipped ones
+
+    Under `delta` what is still to come at step k is p_k: a response that is padded with good steps gains nothing.
+    """
+
+    name: ClassVar[str] = "process"
+    prm: str = ""
+    """Directory of the process reward model (`simplerl prm train`)."""
+    form: str = "clip-delta"
+    """`min` (one number for the response), `clip`, `delta` or `clip-delta` (one for each step)."""
+    eta: float = 0.5
+    """η of the clip: a step that is at least this likely to be good costs nothing."""
+    scale: float = 5.0
+    """What the lowest logit is divided by under `min`."""
+
+    def __post_init__(self) -> None:
+        if self.form not in FORMS:
+            raise ConfigError(f"process needs form = {', '.join(FORMS)}, not {self.form!r}")
+        if not (0 <= self.eta <= 1 and self.scale > 0):
+            raise ConfigError(f"process needs 0 ≤ eta ≤ 1 and scale > 0, not {self.eta} and {self.scale}")
+
+    def score(
+        self, problem: Problem, completions: Sequence[Completion], verdicts: Sequence[Verdict]
+    ) -> list[Scored | Undecided]:
+        """Return the lowest score, or 0 with the rewards of the steps; a response without a step is undecided."""
+        if not self.prm:
+            raise ConfigError("the reward process needs a process reward model: prm = DIR (simplerl prm train)")
+        prm = load_prm(self.prm)
+        ids = [c.token_ids.tolist() for c in completions]
+        rows = [prm.row(problem, own, c.text) for own, c in zip(ids, completions, strict=True)]
+        results: list[Scored | Undecided] = []
+        for completion, own, logits in zip(completions, ids, prm.scores(rows), strict=True):
+            if not len(logits):
+                results.append(Undecided("the response has no step for the process reward model to score"))
+                continue
+            if self.form == "min":
+                results.append(self.scored(lowest(logits.tolist(), self.scale)))
+                continue
+            rewards = step_rewards([1 / (1 + math.exp(-min(max(x, -50.0), 50.0))) for x in logits], self.form, self.eta)
+            ends = token_ends(prm.policy.tokenizer, own, step_ends(completion.text, prm.steps))
+            results.append(Scored(0.0, {self.name: sum(rewards)}, tuple(zip(ends, rewards, strict=True))))
+        return results
