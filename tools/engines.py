@@ -54,7 +54,7 @@ def main() -> int:
     python = make(args.directory)
     if args.only_make:
         return 0
-    command = [str(python), "-m", "pytest", "-n", "3", "-rs", *(theirs or ["-m", "(vllm or engines) and not slow"])]
+    command = [str(python), "-m", "pytest", "-n", "2", "-rs", *(theirs or ["-m", "(vllm or engines) and not slow"])]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 

@@ -131,7 +131,7 @@ def left() -> set[str]:
 class TestVLLM:
     pytestmark = needs_vllm
 
-    @pytest.mark.parametrize("address", ["", "local"])
+    @pytest.mark.parametrize("address", ["", pytest.param("local", marks=pytest.mark.slow)])
     def test_an_engine_answers_as_one_that_is_not_split_whoever_is_killed(self, cub, address: str) -> None:
         if address:
             pytest.importorskip("ray", reason="needs Ray: pip install 'simplerl[ray]'")
