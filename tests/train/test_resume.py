@@ -91,7 +91,7 @@ BY_FEED: dict[str, tuple[dict[str, Any], str]] = {
 #: The line of metrics of the last of three steps; step 0 has one too.
 LAST_LINE = r"open /metrics\.jsonl 4$"
 #: Policy, critic, both optimizers and the coefficient are one checkpoint: complete, or the one before it counts.
-IN_CHECKPOINT = r"os\.mkdir .*step_000002\.partial 1$|step_000002.*(state|manifest)\.json|os\.rename .*step_000002"
+IN_CHECKPOINT = r"step_000002.*manifest\.json|os\.rename .*step_000002"
 
 
 def go_on(path: Path, over: dict[str, Any]) -> None:
