@@ -18,6 +18,7 @@ from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.seeds import generator
 from simplerl.core.types import Draw, Problem
 from simplerl.feed.samplers import Epoch, Ledger, Pooled, PromptSampler, drawn, steps_of
+from simplerl.runs.directory import read_metrics
 from simplerl.runs.responses import Visit
 from simplerl.runs.run import Run
 
@@ -426,7 +427,8 @@ def e3_allocation(shares: Sequence[float], total: int, low: int, high: int) -> l
 class E3(Epoch):
     """E3-RL4LLMs (arXiv 2505.18573): a temperature that holds the first step's entropy, more samples for hard problems.
 
-    Samples follow what was right when a problem was last sampled, from the second epoch on.
+    A step without a gradient has none and moves nothing. Samples follow what was right when a problem was last sampled,
+    from the second epoch on.
     """
 
     steers_temperature: ClassVar[bool] = True
@@ -436,11 +438,12 @@ class E3(Epoch):
         """Return the epoch's problems at the temperature of the step."""
         draws, temperature = super().choose(step, ledger), ledger.config.sampling.temperature
         if ledger.upto:
-            before, first = ledger.metrics(ledger.upto), ledger.metrics(1)
-            temperature = before["controller/temperature"]
-            if "policy/entropy" in before and "policy/entropy" in first:
-                target = e3_target(first["policy/entropy"], step, ledger.config.steps)
-                temperature = e3_temperature(temperature, before["policy/entropy"], target, ledger.vocabulary)
+            lines = read_metrics(ledger.path)[1 : ledger.upto + 1]
+            temperature = lines[-1]["controller/temperature"]
+            entropies = [line["policy/entropy"] for line in lines if "policy/entropy" in line]
+            if "policy/entropy" in lines[-1]:  # A step without a gradient has none: the first that has says the target.
+                target = e3_target(entropies[0], step, ledger.config.steps)
+                temperature = e3_temperature(temperature, entropies[-1], target, ledger.vocabulary)
         n, counts = ledger.config.sampling.samples_per_prompt, [draw.samples for draw in draws]
         newest = {name: visits[-1] for name, visits in ledger.history().items()}
         if all(draw.problem.id in newest for draw in draws):

@@ -107,9 +107,7 @@ class Feed:
         round, stopped = 0, Counter[str]()
         while draws:
             seen |= {draw.problem.id for draw in draws}
-            groups = self.sample(draws, temperature, step, ledger)
-            if self.config.shuffle_rewards:
-                groups = shuffle_rewards(groups, seed=self.config.seed, step=step, round=round)
+            groups = self.sample(draws, temperature, step, ledger, round)
             for group in groups:
                 closed = [name for name in gates if not GATES[name](group, self.config.sampling.gate_std)]
                 stopped.update(closed)
@@ -127,16 +125,20 @@ class Feed:
             kept, dropped = dropped[:wanted], dropped[wanted:]
         return StepGroups(kept=kept, dropped=dropped, metrics=metrics, temperature=temperature, trained=trained)
 
-    def sample(self, draws: Sequence[Draw], temperature: float, step: int, ledger: Ledger) -> list[TrajectoryGroup]:
-        """Return the groups of some draws of a step."""
+    def sample(
+        self, draws: Sequence[Draw], temperature: float, step: int, ledger: Ledger, round: int = 0
+    ) -> list[TrajectoryGroup]:
+        """Return the groups of the draws of a step, or of a further round of it."""
         limit = self.sampler.max_new_tokens(step, ledger)
-        return at(self.rollout, temperature, max_new_tokens=limit).sample_groups(
+        groups = at(self.rollout, temperature, max_new_tokens=limit).sample_groups(
             [self._prompted(draw, step) for draw in draws],
             purpose="train",
             step=step,
             samples=[draw.samples for draw in draws],
             on_response=self.on_response,
         )
+        seed = self.config.seed
+        return shuffle_rewards(groups, seed=seed, step=step, round=round) if self.config.shuffle_rewards else groups
 
     def _prompted(self, draw: Draw, step: int) -> Prompted:
         """Return a draw as the model sees it: the problem's prompt, and behind it the prefix, if there is one."""
@@ -183,14 +185,18 @@ GATES: dict[str, Callable[[TrajectoryGroup, float], bool]] = {
 def shuffle_rewards(
     groups: Sequence[TrajectoryGroup], *, seed: int, step: int, round: int = 0
 ) -> list[TrajectoryGroup]:
-    """Return the groups with rewards permuted among their decided responses: the control with nothing to learn."""
+    """Return the groups with rewards permuted among their decided responses: the control with nothing to learn.
+
+    Rewards of steps, which would be those of no other response's steps, are left out.
+    """
     rewards = np.array([t.reward for group in groups for t in group.trajectories if t.verdict.decided])
     shuffled = iter(generator(seed, "shuffle-rewards", step, *([round] if round else [])).permutation(rewards).tolist())
     return [
         dataclasses.replace(
             group,
             trajectories=tuple(
-                dataclasses.replace(t, reward=next(shuffled)) if t.verdict.decided else t for t in group.trajectories
+                dataclasses.replace(t, reward=next(shuffled), step_rewards=()) if t.verdict.decided else t
+                for t in group.trajectories
             ),
         )
         for group in groups

@@ -24,7 +24,6 @@ from simplerl.core.errors import ConfigError, DataError, RunError
 from simplerl.core.registry import registry
 from simplerl.core.seeds import derive, generator
 from simplerl.core.types import Draw, Problem
-from simplerl.runs.directory import read_metrics
 from simplerl.runs.responses import Visit
 from simplerl.runs.run import Run
 
@@ -101,10 +100,6 @@ class Ledger:
             for name, visit in self.visits(step).items():
                 history.setdefault(name, []).append(visit)
         return history
-
-    def metrics(self, step: int) -> dict[str, Any]:
-        """Return the line of metrics of a step; 0 is the base model."""
-        return read_metrics(self.path)[step]
 
     def searched(self, step: int) -> dict[str, float]:
         """Return the point that the search of a step has chosen (`feed/search.py`)."""

@@ -152,15 +152,19 @@ def examples_of(chosen: Sequence[Selection], end: int) -> list[Row]:
 def imitating(config: Config) -> Config:
     """Return the configuration of the parts: the only loss is cross-entropy, on the tokens as they are written."""
     group, s, controller = config.sampling.samples_per_prompt, config.star.s, config.sampling.controller
-    if prompt_sampler(config).steers_temperature:
+    sampler = prompt_sampler(config)
+    if sampler.steers_temperature:
         named = f"sampler.name = {named_table('sampler', config.sampler)['name']!r}"
         raise ConfigError(
             f"{named if controller == 'none' else f'sampling.controller = {controller!r}'} is for simplerl train; "
             "self-training has star.mode = b-star for the temperature, and takes a sampler such as adastar for the "
             "problems"
         )
-    foreign = {f"{kind}.name": named_table(kind, getattr(config, kind))["name"] for kind in ("transform", "buffer")}
-    for setting, value in (foreign | {"sampling.gate": ", ".join(config.sampling.gate) or "none"}).items():
+    foreign: dict[str, Any] = {
+        f"{kind}.name": named_table(kind, getattr(config, kind))["name"] for kind in ("transform", "buffer")
+    }
+    foreign |= {"sampling.gate": ", ".join(config.sampling.gate) or "none", "sampler.rounds": sampler.rounds or "none"}
+    for setting, value in foreign.items():
         if value != "none":
             raise ConfigError(
                 f"{setting} = {value!r} is for simplerl train: self-training samples problems as they are, and selects "
@@ -231,7 +235,7 @@ def star(
             with run.phase("learn"):
                 if not keeps_weights:
                     learner.start_anew(config.model)
-                if not keeps_optimizer:
+                if not keeps_optimizer or feed.sampler.refreshes(step):
                     learner.restart()
                 examples = [*given, *examples_of(chosen, parts.policy.end_token)]
                 result = imitate(learner, examples, config, step, inherit=keeps_optimizer)
