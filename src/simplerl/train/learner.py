@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,7 +22,6 @@ from transformers import PreTrainedModel
 from simplerl.algorithms import Algorithm
 from simplerl.algorithms.base import loss_beside
 from simplerl.algorithms.imitation import Imitation
-from simplerl.algorithms.ppo import PPO
 from simplerl.config.sections import LearnerConfig, OptimizerConfig
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import COMPONENTS, Batch, CreditInputs, LossComponent, LossInputs
@@ -147,9 +146,7 @@ class Learner:
         self.share_prompts, self.prompts_first, self.note = _sharing(learner, policy.model)
         self.critic = None
         if algorithm.needs_critic:
-            settings: dict[str, Any] = {"optimizer": optimizer, "learner": learner, "precision": precision}
-            settings |= {"tokens": self.tokens, "share_prompts": self.share_prompts}
-            self.critic = Critic(policy.model, cast(PPO, algorithm), **settings, steps=steps, seed=seed)
+            self.critic = Critic(self)
         if not learner.sharded:  # Else every rank does, with its shards.
             self._begin()
 
@@ -182,8 +179,6 @@ class Learner:
         """Become one of the ranks, with a shard of each module; `values` are complete ones, which rank 0 has."""
         self.ranks, self.device = ranks, ranks.device
         self.tokens = self.config.tokens_per_microbatch or microbatch_tokens(self.policy.model, ranks.device)
-        if self.critic:
-            self.critic.ranks, self.critic.device, self.critic.tokens = ranks, self.device, self.tokens
         offload = self.config.cpu_offload and ranks.device.type != "cpu"
         for index, module in enumerate(self.modules()):
             shard(module, ranks.mesh, keep_below=ranks.keep_below, offload=offload)
@@ -273,12 +268,8 @@ class Learner:
         for name, values in own.items():
             local(values).copy_(local(theirs[name]))
 
-    def save(self, directory: Path, state: dict[str, Any]) -> None:
-        """Write a checkpoint: the policy as a model directory, and what an exact resume needs."""
-        self.snapshot(state, False)(directory)
-
     def snapshot(self, state: dict[str, Any], copies: bool) -> Callable[[Path], None]:
-        """Return what writes a checkpoint; with `copies` that of this moment, while training goes on."""
+        """Return what writes a checkpoint, the policy as a model directory and what an exact resume needs; with `copies` that of this moment, while training goes on."""
         others: dict[str, Any] = {"critic": (self.critic.model, self.critic.optimizer)} if self.critic else {}
         if self.refreshed and self.reference:
             others["reference"] = (self.reference.model, None)
@@ -420,6 +411,11 @@ class Learner:
         beside = {name: rows_B for name, rows_B in terms.items() if name != "rl" and bool(rows_B.any())}
         return {name: rows_B[:, None] for name, rows_B in (beside | own).items()}
 
+    def deal(self, unit: torch.nn.Module, rows: torch.Tensor, batch: Batch) -> Iterable[MicroBatch]:
+        """Return the micro-batches of some rows for a module, on one of several ranks those of this one."""
+        cuts: dict[str, Any] = {"tokens": self.tokens, "device": self.device, "share_prompts": self.share_prompts}
+        return self.ranks.deal(unit, rows, batch, **cuts) if self.ranks else cut_update(rows, batch, **cuts)
+
     def _each(
         self,
         scorer: Scorer | BaseScorer,
@@ -434,7 +430,6 @@ class Learner:
         prompts fit, these are computed before, each once, and their gradient after.
         """
         wants_mean = self.algorithm.needs_vocabulary_mean
-        cuts: dict[str, Any] = {"tokens": self.tokens, "device": self.device, "share_prompts": self.share_prompts}
         unit = scorer.scorer if isinstance(scorer, BaseScorer) else scorer
 
         def worked(micro: MicroBatch) -> tuple[MicroBatch, Any]:
@@ -444,15 +439,12 @@ class Learner:
             return micro, work(micro, scores)
 
         with self._threads() as each:
-            if self.ranks:
-                yield from each(worked, self.ranks.deal(unit, rows, batch, **cuts))
-                return
             behind: list[MicroBatch] = []
-            if self.prompts_first and not (isinstance(scorer, BaseScorer) or scorer.mask) and len(rows):
+            if self.prompts_first and not (self.ranks or isinstance(scorer, BaseScorer) or scorer.mask) and len(rows):
                 prompts = distinct_prompts(rows, batch, self.device)
                 behind = cut_behind_prompts(rows, batch, prompts, tokens=self.tokens)
             if isinstance(scorer, BaseScorer) or not behind:
-                yield from each(worked, cut_update(rows, batch, **cuts))
+                yield from each(worked, self.deal(unit, rows, batch))
                 return
             tokens_BT = batch.tokens_BT[rows].to(self.device)
             (states,) = each(functools.partial(scorer.prompt_states, tokens_BT), [prompts])
