@@ -38,7 +38,7 @@ from support import (
 from simplerl.core.errors import ConfigError
 from simplerl.core.registry import forget, load_plugin
 from simplerl.core.types import Completion, VersionSpan
-from simplerl.feed.feed import GATES, Ahead, Recorded, StepGroups, has_signal
+from simplerl.feed.feed import GATES, Ahead, Recorded, StepGroups
 from simplerl.feed.samplers import Refill, Sampler, replacements
 from simplerl.rollout.backend import Request, Sampling
 from simplerl.runs.directory import read_metrics
@@ -52,11 +52,11 @@ def rows_of(path: Path, step: int) -> list[dict]:
 
 def test_signal_is_a_difference_between_decided_rewards() -> None:
     right, wrong, lost = (trajectory(verdict=verdict) for verdict in (CORRECT, WRONG, TIMED_OUT))
-    assert has_signal(group(right, wrong))
-    assert not has_signal(group(right, right))
-    assert not has_signal(group(wrong, wrong, lost))
-    assert not has_signal(group(lost, lost))
-    assert has_signal(group(trajectory(reward=0.5), trajectory(reward=0.25)))
+    assert GATES["signal"](group(right, wrong), 0.0)
+    assert not GATES["signal"](group(right, right), 0.0)
+    assert not GATES["signal"](group(wrong, wrong, lost), 0.0)
+    assert not GATES["signal"](group(lost, lost), 0.0)
+    assert GATES["signal"](group(trajectory(reward=0.5), trajectory(reward=0.25)), 0.0)
 
 
 def test_dropped_problems_are_replaced_and_recorded(tmp_path: Path) -> None:

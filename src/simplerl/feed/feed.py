@@ -163,21 +163,14 @@ def at(rollout: Rollout, temperature: float, **over: Any) -> Rollout:
     return dataclasses.replace(rollout, sampling=dataclasses.replace(rollout.sampling, temperature=temperature, **over))
 
 
-def has_signal(group: TrajectoryGroup) -> bool:
-    """Return whether the group's decided responses have different rewards."""
-    return len({t.reward for t in group.trajectories if t.verdict.decided}) > 1
-
-
-def reward_std(group: TrajectoryGroup) -> float:
-    """Return the standard deviation of the rewards of the group's decided responses; 0 where there is none."""
-    rewards = [t.reward for t in group.trajectories if t.verdict.decided]
-    return float(np.std(rewards)) if rewards else 0.0
+def _rewards(group: TrajectoryGroup) -> list[float]:
+    return [t.reward for t in group.trajectories if t.verdict.decided]
 
 
 #: Name → whether a group passes; the second argument is `sampling.gate_std`.
 GATES: dict[str, Callable[[TrajectoryGroup, float], bool]] = {
-    "signal": lambda group, least: has_signal(group),
-    "std": lambda group, least: reward_std(group) >= least,
+    "signal": lambda group, least: len(set(_rewards(group))) > 1,
+    "std": lambda group, least: float(np.std(_rewards(group) or [0.0])) >= least,
     "some-right": lambda group, least: any(t.verdict.correct for t in group.trajectories),
 }
 
@@ -189,7 +182,7 @@ def shuffle_rewards(
 
     Rewards of steps, which would be those of no other response's steps, are left out.
     """
-    rewards = np.array([t.reward for group in groups for t in group.trajectories if t.verdict.decided])
+    rewards = np.concatenate([_rewards(group) for group in groups])
     shuffled = iter(generator(seed, "shuffle-rewards", step, *([round] if round else [])).permutation(rewards).tolist())
     return [
         dataclasses.replace(

@@ -13,6 +13,7 @@ import dataclasses
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from transformers import PreTrainedTokenizerBase
 from simplerl.algorithms.imitation import Imitation
 from simplerl.config.resolve import named_table
 from simplerl.config.sections import Config
-from simplerl.core.errors import ConfigError, DataError, ModelError, RunError, first_few
+from simplerl.core.errors import ConfigError, DataError, ModelError, RunError
 from simplerl.core.seeds import derive
 from simplerl.core.types import Completion, TrajectoryGroup
 from simplerl.data import demonstrations
@@ -250,11 +251,7 @@ def demonstrations_of(config: Config, parts: Components, say: Callable[[str], No
         return []
     items = demonstrations.load(config.star.demonstrations, split="train", size=0, seed=config.dataset.seed)
     prompts = prompter(config.template, system=config.prompt.system, special_tokens=config.prompt.special_tokens)
-    limit = parts.policy.context_length
-    examples, long = encode(items, prompts, parts.policy, limit)
-    if long:
-        say(f"{len(long)} of {len(items)} demonstrations are longer than {limit} tokens, left out: {first_few(long)}")
-    return examples
+    return encode(items, prompts, parts.policy, parts.policy.context_length, say)
 
 
 def imitate(learner: Learner, examples: Sequence[Row], config: Config, step: int, *, inherit: bool) -> StepResult:
@@ -307,11 +304,10 @@ def sample(
         tempfile.TemporaryFile(dir=output.parent).close()
     # A chunk is larger than the problems are many: what the sampler of a training run would refuse.
     sampling = dataclasses.replace(config.sampling, prompts_per_step=1)
-    parts = build_components(dataclasses.replace(config, sampling=sampling), say, inputs=inputs)
     counts: Counter[str] = Counter()
     lines: list[str] = []
-    problems, chunk = parts.sampler.problems, config.sampling.prompts_per_step
-    try:
+    with closing(build_components(dataclasses.replace(config, sampling=sampling), say, inputs=inputs)) as parts:
+        problems, chunk = parts.sampler.problems, config.sampling.prompts_per_step
         for start in range(0, len(problems), chunk):
             groups = parts.rollout.sample_groups(problems[start : start + chunk], purpose="sample", step=0)
             for trajectory in (t for group in groups for t in group.trajectories):
@@ -332,8 +328,6 @@ def sample(
                     }
                     lines.append(json_line(row))
             say(f"{min(start + chunk, len(problems))}/{len(problems)} problems, {len(lines)} responses kept")
-    finally:
-        parts.close()
     if not lines:
         raise DataError(
             f"none of the {counts.total()} responses was right and complete, so there is nothing to write to {output}; "

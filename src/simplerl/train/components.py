@@ -167,12 +167,9 @@ def build_components(
     config: Config, say: Callable[[str], None], *, checkpoint: Path | None = None, inputs: Inputs | None = None
 ) -> Components:
     """Put a run's parts together. `checkpoint` is where to resume from instead of the configured model."""
-    running = ExitStack()
-    try:
-        return _build(running, config, say, checkpoint, inputs or Inputs())
-    except BaseException:  # What has been started ends where another part cannot be.
-        running.close()
-        raise
+    with ExitStack() as running:  # What has been started ends where another part cannot be.
+        parts = _build(running, config, say, checkpoint, inputs or Inputs())
+        return dataclasses.replace(parts, running=running.pop_all())
 
 
 def _build(

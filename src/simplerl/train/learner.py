@@ -269,7 +269,8 @@ class Learner:
             local(values).copy_(local(theirs[name]))
 
     def snapshot(self, state: dict[str, Any], copies: bool) -> Callable[[Path], None]:
-        """Return what writes a checkpoint, the policy as a model directory and what an exact resume needs; with `copies` that of this moment, while training goes on."""
+        """Return what writes a checkpoint: a model directory, and what an exact resume needs. With `copies` it is that
+        of this moment, while training goes on."""
         others: dict[str, Any] = {"critic": (self.critic.model, self.critic.optimizer)} if self.critic else {}
         if self.refreshed and self.reference:
             others["reference"] = (self.reference.model, None)

@@ -196,8 +196,8 @@ class TrainingRun:
             if has_turns(components.config.environment):
                 metrics |= environment_metrics(sampled)
             self._tokens += int(metrics["tokens/sampled"])
-        last = self._is_last(step)
-        if last or due(components.config.evaluation.every, step):
+        last, every = self._is_last(step), components.config.evaluation.every
+        if last or (every and step % every == 0):
             metrics |= self.evaluate(step)
         metrics |= {**self._gap, **self._seconds, "time/step": time.perf_counter() - self._step_began}
         if sampled:
@@ -206,7 +206,7 @@ class TrainingRun:
             metrics["throughput/useful_tokens_per_second"] = metrics["tokens/useful"] / busy
         metrics["memory/peak_gib"] = peak_memory_gib(components.learner.device)
         self.record_metrics(step, metrics, groups.kept)
-        if last or due(components.config.checkpoint.every, step):
+        if last or step % components.config.checkpoint.every == 0:
             self.save(step)
 
     def record_metrics(self, step: int, metrics: dict[str, Any], groups: Sequence[TrajectoryGroup]) -> None:
@@ -271,11 +271,6 @@ class TrainingRun:
             from simplerl.analysis.plots import plot_learning  # Matplotlib: a second that only the end should cost.
 
             plot_learning(path, path / "learning.png")
-
-
-def due(every: int, step: int) -> bool:
-    """Return whether something that is done every so many steps (0: only at the end) is done after this one."""
-    return every > 0 and step % every == 0
 
 
 # -- beginning and going on ----------------------------------------------------------------------------------------
