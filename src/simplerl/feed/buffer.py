@@ -122,7 +122,10 @@ class RoRecomp(Buffer):
         return codes
 
     def arriving(self, step, groups, advantages, respond):
-        """Return the decided responses that were not trained on, with their advantages."""
+        """Return the decided responses that were not trained on, with their advantages; none of groups that no gate let
+        through, which have none."""
+        if not groups.trained:
+            return []
         members = [t for group in groups.kept for t in group.trajectories]
         rows = zip(members, self.components(groups.kept), advantages, strict=True)
         return [row_of(t, credit=credit, step=step) for t, code, credit in rows if code < 0 and t.verdict.decided]

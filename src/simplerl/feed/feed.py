@@ -13,7 +13,6 @@ again by the policies they began with. With weights that are taken in flight (`r
 policy that samples, and no token is of an older one than without.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import itertools
@@ -36,6 +35,7 @@ from simplerl.feed.samplers import Ledger, PromptSampler, chosen, replacements
 from simplerl.rollout.backend import Request, RolloutBackend, Sampling
 from simplerl.rollout.groups import Prompted, Rollout
 from simplerl.rollout.wire import pack, pack_completion, receive, to_frame, unpack_completion
+from simplerl.runs.directory import RunDirectory
 from simplerl.runs.files import write_atomic
 
 
@@ -291,7 +291,7 @@ class Ahead:
         with self._writing:
             self._closed = True
         self._admitted.release()
-        self._prune(self._saved())
+        self._prune()
 
     def take(self, step: int) -> StepGroups:
         """Return the groups of a step, waiting for them. By this all before it are trained and recorded."""
@@ -301,7 +301,7 @@ class Ahead:
         self._show(step)
         groups = self._steps[step].result()
         self._steps[step] = Future()  # What was taken is not held.
-        self._prune(self._saved())
+        self._prune()
         sampled = [t.completion.versions for g in groups.all for t in g.trajectories if t.segments]
         tokens: Counter[int] = Counter()  # Of each age.
         for span in itertools.chain.from_iterable(sampled):
@@ -320,13 +320,9 @@ class Ahead:
             text = f"samples step {step} by policy {self.feed.rollout.backend.version}"
         return {"doing": text, "since": since}
 
-    def _saved(self) -> int:
-        """Return the step of the newest checkpoint, 0 if there is none."""
-        checkpoints = (self.path / "checkpoints").glob("step_*")
-        return max((int(each.name.removeprefix("step_")) for each in checkpoints), default=0)
-
-    def _prune(self, upto: int, last: int | None = None) -> None:
-        """Forget what was sampled for steps up to a checkpoint's, and beyond `last`."""
+    def _prune(self, upto: int = 0, last: int | None = None) -> None:
+        """Forget what was sampled for steps up to `upto` or the newest checkpoint's, and beyond `last`."""
+        upto = max([upto, *RunDirectory(self.path).checkpoint_steps()])
         for file in self.folder.glob("step_*.frames"):
             number = int(file.stem.removeprefix("step_"))
             if number <= upto or (last is not None and number > last):
@@ -367,8 +363,3 @@ class Ahead:
             for future in self._steps.values():
                 if not future.done():
                     future.set_exception(error)
-
-
-def source_of(feed: Feed, lag: int, **settings: Any) -> contextlib.AbstractContextManager[Feed | Ahead]:
-    """Return a feed, in a context that ends its sampling: by itself, or ahead where there is a lag (`Ahead`)."""
-    return Ahead(feed, lag, **settings) if lag else contextlib.nullcontext(feed)

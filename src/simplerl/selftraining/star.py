@@ -230,7 +230,7 @@ def star(
         per_step = parts.config.sampling.prompts_per_step  # No more than there are problems.
         config = dataclasses.replace(config, sampling=dataclasses.replace(config.sampling, prompts_per_step=per_step))
         feed = StarFeed(config, parts.sampler.problems, parts.rollout, path, run.phase, run.on_response)
-        given = demonstrations_of(config, parts, run.say)
+        given = given_examples(config, parts, run.say) if settings.demonstrations else []
         for step in run.steps():
             groups, chosen = feed.select(step)
             with run.phase("learn"):
@@ -245,10 +245,8 @@ def star(
     return run.outcome
 
 
-def demonstrations_of(config: Config, parts: Components, say: Callable[[str], None]) -> list[Row]:
-    """Return the given responses that are imitated besides the model's own; none unless `star.demonstrations` asks."""
-    if not config.star.demonstrations:
-        return []
+def given_examples(config: Config, parts: Components, say: Callable[[str], None]) -> list[Row]:
+    """Return the given responses that are imitated besides the model's own (`star.demonstrations`)."""
     items = demonstrations.load(config.star.demonstrations, split="train", size=0, seed=config.dataset.seed)
     prompts = prompter(config.template, system=config.prompt.system, special_tokens=config.prompt.special_tokens)
     return encode(items, prompts, parts.policy, parts.policy.context_length, say)

@@ -255,10 +255,8 @@ def _shared(
             chunks[-1] += piece
     plan = []
     for chosen in filter(None, chunks):
-        numbers = {name: number for number, name in enumerate({prompt[row]: None for row in chosen})}
-        index_B = torch.tensor([numbers[prompt[row]] for row in chosen], device=device)
         picked, width = torch.tensor(chosen), max(lengths[row] for row in chosen)
-        prompts = Prompts(index_B=index_B, lengths_B=batch.prompt_lengths_B[picked].to(device))
+        prompts = distinct_prompts(picked, batch, device)
         plan.append(MicroBatch(rows=picked, width=width, device=device, padded=padded(chosen), prompts=prompts))
     return plan
 
