@@ -33,17 +33,12 @@ class Row:
     """A response that is kept: of the policy's own with its advantages, or one to be imitated."""
 
     problem: str
-    step: int
-    """In which it came."""
+    step: int  # In which it came
     prompt_length: int
-    tokens: np.ndarray
-    """int32 [T]: prompt and response."""
-    mask: np.ndarray
-    """bool [T]: what may be trained on."""
-    logprobs: np.ndarray
-    """float32 [T]: as it was sampled; 0 where nobody sampled."""
-    credit: np.ndarray
-    """float32 [T]: its advantages; the weight of what is imitated."""
+    tokens: np.ndarray  # int32 [T]: prompt and response
+    mask: np.ndarray  # bool [T]: what may be trained on
+    logprobs: np.ndarray  # float32 [T]: as it was sampled; 0 where nobody sampled
+    credit: np.ndarray  # float32 [T]: its advantages; the weight of what is imitated
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,13 +43,11 @@ from simplerl.runs.files import write_atomic
 class StepGroups:
     """What was sampled in a step."""
 
-    kept: list[TrajectoryGroup] = field(default_factory=list)
-    """The groups to learn from."""
+    kept: list[TrajectoryGroup] = field(default_factory=list)  # The groups to learn from
     dropped: list[TrajectoryGroup] = field(default_factory=list)
     """Groups that a gate, or dynamic sampling, keeps out of the update; recorded all the same."""
     metrics: dict[str, float] = field(default_factory=dict)
-    temperature: float = 1.0
-    """At which they were sampled: what the update scores them at."""
+    temperature: float = 1.0  # At which they were sampled: what the update scores them at
     trained: bool = True
     """False where no group has passed its gates: those that are kept are recorded, and nothing is learned."""
 

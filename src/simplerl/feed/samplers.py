@@ -51,8 +51,7 @@ class Ledger:
     ):
         """`path` is the run directory, `vocabulary` the number of tokens; `read` is for tests: step → its visits."""
         self.config, self.problems, self.path, self.vocabulary = config, problems, path, vocabulary
-        self.upto = 0
-        """The last step that is seen."""
+        self.upto = 0  # The last step that is seen
         self.lag = config.rollout.lag
         """Steps that rollouts may be ahead of training, so that their outcomes are not known when one is chosen."""
         self._read = functools.cache(read or (lambda step: Run(path).records(step).visits(step)))

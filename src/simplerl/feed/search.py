@@ -36,12 +36,9 @@ class Choice:
 class Selection:
     """What a threshold leaves of one problem's responses."""
 
-    kept: list[Trajectory]
-    """The first of each selected response: what is imitated."""
-    selected: int
-    """Responses above the threshold, equal ones counted each time: n."""
-    unique_right: int
-    """Unique right responses among them: n′."""
+    kept: list[Trajectory]  # The first of each selected response: what is imitated
+    selected: int  # Responses above the threshold, equal ones counted each time: n
+    unique_right: int  # Unique right responses among them: n′
 
 
 def select(group: TrajectoryGroup, threshold: float) -> Selection:

@@ -186,11 +186,9 @@ class Lesson:
     """How a process reward model is trained."""
 
     updates: int = 100
-    batch_size: int = 64
-    """Responses in an update."""
+    batch_size: int = 64  # Responses in an update
     lr: float = 3e-4
-    holdout: float = 0.2
-    """Share of the problems on which it is measured."""
+    holdout: float = 0.2  # Share of the problems on which it is measured
     seed: int = 0
     device: str = "auto"
 

@@ -97,10 +97,8 @@ class MicroBatch:
     rows: torch.Tensor
     width: int
     device: torch.device
-    padded: int
-    """Tokens that are computed, padding included."""
-    prompts: Prompts | None = None
-    """The prompts of the rows, where each is computed once."""
+    padded: int  # Tokens that are computed, padding included
+    prompts: Prompts | None = None  # The prompts of the rows, where each is computed once
     idle: bool = False
     """Holds nothing: a rank that has no rows left goes through the model all the same, as others need its shard."""
 

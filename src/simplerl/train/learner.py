@@ -59,8 +59,7 @@ class StepResult:
     """What a step's updates leave behind."""
 
     metrics: dict[str, float]
-    advantages: list[np.ndarray]
-    """float32 [T] for each response: the credit of its tokens."""
+    advantages: list[np.ndarray]  # float32 [T] for each response: the credit of its tokens
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,24 +67,19 @@ class _Prepared:
     """The complete step as its updates see it."""
 
     batch: Batch
-    mask_BT: torch.Tensor
-    """bool [B, T]: the tokens of the rows that some term of the loss is for."""
+    mask_BT: torch.Tensor  # bool [B, T]: the tokens of the rows that some term of the loss is for
     own_BT: torch.Tensor
     """bool [B, T]: those of them that the policy sampled in this step, whose credit the algorithm gives."""
-    terms: dict[LossComponent, torch.Tensor]
-    """Term of the loss → bool [B, 1]: the rows that it is for."""
-    useful_B: torch.Tensor
-    """bool [B]: responses that can contribute to the gradient."""
+    terms: dict[LossComponent, torch.Tensor]  # Term of the loss → bool [B, 1]: the rows that it is for
+    useful_B: torch.Tensor  # bool [B]: responses that can contribute to the gradient
     advantages_BT: torch.Tensor
     old_BT: torch.Tensor | None
     """Log-probabilities under the policy at the start of the step, wherever an update after the first needs them."""
-    old_mean_BT: torch.Tensor | None
-    """The vocabulary's means there, for the algorithms that read them."""
+    old_mean_BT: torch.Tensor | None  # The vocabulary's means there, for the algorithms that read them
     ref_BT: torch.Tensor | None
     critic_BT: tuple[torch.Tensor, torch.Tensor] | None
     """The critic's values at the start of the step, and the returns that it learns."""
-    entropy: float
-    """Mean entropy of the step's tokens, NaN unless the algorithm asks for it."""
+    entropy: float  # Mean entropy of the step's tokens, NaN unless the algorithm asks for it
 
 
 class Learner:
@@ -119,10 +113,8 @@ class Learner:
         self.kl_scale = 1.0
         self.imitator: torch.optim.AdamW | None = None
         self.own_tokenizer: Any = None
-        self.carried: Mapping[str, float] = {}
-        """What the algorithm remembers from step to step."""
-        self.refreshed = False
-        """Whether the reference is a later policy than the run began with."""
+        self.carried: Mapping[str, float] = {}  # What the algorithm remembers from step to step
+        self.refreshed = False  # Whether the reference is a later policy than the run began with
         self.scorer = Scorer(policy.model, temperature=temperature, precision=precision)
         self.scorer.top_p = top_p if "rl" in algorithm.components else 1.0
         if masked:

@@ -65,14 +65,10 @@ class Plan:
     machine: Machine
     parameters: int
     rows: int
-    width: int
-    """Rows and columns of the largest micro-batch."""
-    always: dict[str, int]
-    """What is held all the time."""
-    learning: dict[str, int]
-    """What an update needs besides."""
-    sampling: dict[str, int]
-    """What rollouts need besides."""
+    width: int  # Rows and columns of the largest micro-batch
+    always: dict[str, int]  # What is held all the time
+    learning: dict[str, int]  # What an update needs besides
+    sampling: dict[str, int]  # What rollouts need besides
     seconds: dict[str, float]
 
     @property

@@ -61,10 +61,8 @@ class Outcome:
     """How a run ended."""
 
     step: int
-    finished: bool
-    """False after Ctrl-C or a finding; else the run has done its steps or used up its token budget."""
-    finding: Finding | None = None
-    """What the doctor found that ended the run."""
+    finished: bool  # False after Ctrl-C or a finding; else the run has done its steps or used up its token budget
+    finding: Finding | None = None  # What the doctor found that ended the run
 
 
 class TrainingRun:
@@ -94,8 +92,7 @@ class TrainingRun:
         self._step, self._phase = start, ("", time.time())
         self._writer = ThreadPoolExecutor(1, "checkpoint")
         self._written: Future[Any] | None = None
-        self.source: Any = None
-        """What gives the steps their groups, for who looks on."""
+        self.source: Any = None  # What gives the steps their groups, for who looks on
 
     def say(self, message: str) -> None:
         """Show a line to whoever watches."""
@@ -511,8 +508,7 @@ class DoctorRounds:
         """A run that began before is taken up: what was found then is not said again, and does not end it again."""
         self._settings, self._say = config.doctor, say
         self._watch = None
-        self.fatal: Finding | None = None
-        """What ends the run, if anything does."""
+        self.fatal: Finding | None = None  # What ends the run, if anything does
         if self._settings.action != "off":
             self._watch = Watch(as_table(config), kind=stage, thresholds=parse_thresholds(self._settings.thresholds))
             if read_metrics(path):
