@@ -35,7 +35,6 @@ from support import (
     untimed,
 )
 
-from simplerl.core.errors import ConfigError
 from simplerl.core.registry import forget, load_plugin
 from simplerl.core.types import Completion, VersionSpan
 from simplerl.feed.feed import GATES, Ahead, Recorded, StepGroups
@@ -224,9 +223,11 @@ def test_epochs_as_fractions() -> None:
     assert [sampler.epoch(step) for step in (0, 1, 3, 6)] == pytest.approx([0, 1 / 3, 1, 2])
 
 
-def test_too_few_problems() -> None:
-    with pytest.raises(ConfigError, match="only 3 training problems"):
-        Sampler(range(3), per_step=4, seed=0)
+def test_fewer_than_a_step_are_all_in_each() -> None:
+    sampler = Sampler(range(3), per_step=4, seed=0)
+    assert [sorted(sampler.at(step)) for step in (1, 2)] == [[0, 1, 2]] * 2
+    assert sampler.at(1) != sampler.at(2)
+    assert sampler.epoch(2) == 2
 
 
 # -- rollouts ahead of training: which policy samples what, what is kept for a resume, and what is refused -------------

@@ -17,7 +17,7 @@ from simplerl.config.sections import Config, NonNegativeInts, PositiveInt, Posit
 from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.seeds import generator
 from simplerl.core.types import Draw, Problem
-from simplerl.feed.samplers import Epoch, Ledger, Pooled, PromptSampler, drawn, steps_of
+from simplerl.feed.samplers import Epoch, Ledger, Pooled, PromptSampler, drawn, epoch_steps
 from simplerl.runs.directory import read_metrics
 from simplerl.runs.responses import Visit
 from simplerl.runs.run import Run
@@ -88,8 +88,8 @@ class NoPositiveResampling(Pooled):
     def since(self, step: int, ledger: Ledger) -> tuple[int, Sequence[Problem]]:
         """Return the epoch's begin, and the problems that were not yet solved then."""
         first, pool = 1, list(ledger.problems)
-        while pool and step >= first + steps_of(pool, ledger)[1]:
-            first += steps_of(pool, ledger)[1]
+        while pool and step >= first + epoch_steps(pool, ledger):
+            first += epoch_steps(pool, ledger)
             rates = ledger.before(first).rates()
             pool = [problem for problem in pool if rates.get(problem.id, 0.0) < self.rate]
         return first, pool
@@ -117,7 +117,7 @@ class LIM(Pooled):
 
     def since(self, step: int, ledger: Ledger) -> tuple[int, Sequence[Problem]]:
         """Return all problems while they are measured, then those that were selected."""
-        per_epoch = steps_of(ledger.problems, ledger)[1]
+        per_epoch = epoch_steps(ledger.problems, ledger)
         first = 1 if self.run else self.epochs * per_epoch + ledger.lag + 1
         if step < first:
             return 1, ledger.problems

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from simplerl.config.sections import Config, NonNegativeInt
-from simplerl.core.errors import ConfigError, DataError, RunError
+from simplerl.core.errors import DataError, RunError
 from simplerl.core.registry import registry
 from simplerl.core.seeds import derive, generator
 from simplerl.core.types import Draw, Problem
@@ -109,18 +109,14 @@ class Ledger:
 class Sampler(Generic[T]):
     """Goes through the problems (or demonstrations) in a fresh order every epoch.
 
-    An epoch is ⌊N / P⌋ steps, so that no problem comes twice in a step; the few problems left over at its end differ
-    from epoch to epoch. Steps count from 1. The addresses of the draws count them from 0, as runs always have.
+    An epoch is ⌊N / P⌋ steps (where N < P, one of N), so that no problem comes twice in a step; the few problems left
+    over at its end differ from epoch to epoch. Steps count from 1. The addresses of the draws count them from 0, as
+    runs always have.
     """
 
     def __init__(self, problems: Sequence[T], *, per_step: int, seed: int):
-        if len(problems) < per_step:
-            raise ConfigError(
-                f"sampling.prompts_per_step = {per_step}, but there are only {len(problems)} training problems; "
-                f"set --sampling.prompts-per-step {len(problems)} or give more data"
-            )
-        self.problems, self.per_step, self.seed = problems, per_step, seed
-        self.steps_per_epoch = len(problems) // per_step
+        self.problems, self.per_step, self.seed = problems, min(per_step, len(problems)), seed
+        self.steps_per_epoch = len(problems) // self.per_step
 
     def at(self, step: int) -> list[T]:
         """Return the problems of a step."""
@@ -210,15 +206,14 @@ class Pooled(PromptSampler):
         first, pool = self.since(step, ledger)
         if not pool:
             return []
-        per_step, seed = steps_of(pool, ledger)[0], derive(ledger.config.seed, "pool", first)
+        per_step, seed = ledger.config.sampling.prompts_per_step, derive(ledger.config.seed, "pool", first)
         order = Sampler(pool, per_step=per_step, seed=seed)
         return [self.draw(problem, step, ledger) for problem in order.at(step - first + 1)]
 
 
-def steps_of(pool: Sequence[Problem], ledger: Ledger) -> tuple[int, int]:
-    """Return (problems in a step, steps in an epoch) of a pool, which may be smaller than a step."""
-    per_step = min(ledger.config.sampling.prompts_per_step, len(pool))
-    return per_step, len(pool) // max(1, per_step)
+def epoch_steps(pool: Sequence[Problem], ledger: Ledger) -> int:
+    """Return the steps in an epoch of a pool, which may be smaller than a step."""
+    return max(1, len(pool) // ledger.config.sampling.prompts_per_step)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -228,7 +228,7 @@ def train_prm(
     _begin(value, lessons)
     config = OptimizerConfig(lr=lesson.lr, beta2=0.99, weight_decay=0.0, schedule="cosine", warmup_steps=10)
     optimizer = adamw(value, config)
-    sampler = Sampler(lessons, per_step=min(lesson.batch_size, len(lessons)), seed=lesson.seed)
+    sampler = Sampler(lessons, per_step=lesson.batch_size, seed=lesson.seed)
     for update in range(1, lesson.updates + 1):
         batch = sampler.at(update)
         loss = _loss(value([row for row, _, _ in batch], torch.cat([features for _, _, features in batch])), batch)

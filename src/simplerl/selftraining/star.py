@@ -255,9 +255,7 @@ def given_examples(config: Config, parts: Components, say: Callable[[str], None]
 def imitate(learner: Learner, examples: Sequence[Row], config: Config, step: int, *, inherit: bool) -> StepResult:
     """Do the updates of an iteration over its examples, in a fresh order at every pass; return the mean metrics."""
     star = config.star
-    order = Sampler(
-        examples, per_step=min(star.batch_size, len(examples)), seed=derive(config.seed, "star-order", step)
-    )
+    order = Sampler(examples, per_step=star.batch_size, seed=derive(config.seed, "star-order", step))
     before = (step - 1) * star.updates if inherit else 0
     results = []
     for update in range(1, star.updates + 1):

@@ -92,8 +92,8 @@ def sft(
         limit = min(config.sft.max_tokens, parts.policy.context_length)
         prompts = prompter(config.template, system=config.prompt.system, special_tokens=config.prompt.special_tokens)
         examples = encode(items, prompts, parts.policy, limit, say)
-        per_step = min(config.sft.batch_size, len(examples))
-        return dataclasses.replace(parts, sampler=Sampler(examples, per_step=per_step, seed=config.seed))
+        order = Sampler(examples, per_step=config.sft.batch_size, seed=config.seed)
+        return dataclasses.replace(parts, sampler=order)
 
     with open_run("sft", config, path, build, resume=resume, callbacks=callbacks) as run:
         learner, sampler = run.components.learner, run.components.sampler
