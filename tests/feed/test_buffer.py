@@ -61,6 +61,8 @@ def test_priority_is_the_shortest_right_and_the_longest_wrong() -> None:
     assert long_right.mask.tolist() == [False] * 3 + [True] * 9
     assert long_right.credit.tolist() == [0.0] * 3 + [0.5] * 9
     assert long_right.logprobs.tolist() == [0.0] * 3 + [-1.0] * 9
+    closed = StepGroups(kept=groups, trained=False)
+    assert not RoRecomp(alpha=0.5).arriving(3, closed, credit_of(groups), list), "no gate let a group through"
 
 
 def test_a_full_buffer_is_taken_up_ever_more_seldom_and_loses_its_oldest() -> None:

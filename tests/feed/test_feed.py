@@ -35,10 +35,9 @@ from support import (
     untimed,
 )
 
-from simplerl.core.errors import ConfigError
 from simplerl.core.registry import forget, load_plugin
 from simplerl.core.types import Completion, VersionSpan
-from simplerl.feed.feed import GATES, Ahead, Recorded, StepGroups, has_signal
+from simplerl.feed.feed import GATES, Ahead, Recorded, StepGroups
 from simplerl.feed.samplers import Refill, Sampler, replacements
 from simplerl.rollout.backend import Request, Sampling
 from simplerl.runs.directory import read_metrics
@@ -52,11 +51,11 @@ def rows_of(path: Path, step: int) -> list[dict]:
 
 def test_signal_is_a_difference_between_decided_rewards() -> None:
     right, wrong, lost = (trajectory(verdict=verdict) for verdict in (CORRECT, WRONG, TIMED_OUT))
-    assert has_signal(group(right, wrong))
-    assert not has_signal(group(right, right))
-    assert not has_signal(group(wrong, wrong, lost))
-    assert not has_signal(group(lost, lost))
-    assert has_signal(group(trajectory(reward=0.5), trajectory(reward=0.25)))
+    assert GATES["signal"](group(right, wrong), 0.0)
+    assert not GATES["signal"](group(right, right), 0.0)
+    assert not GATES["signal"](group(wrong, wrong, lost), 0.0)
+    assert not GATES["signal"](group(lost, lost), 0.0)
+    assert GATES["signal"](group(trajectory(reward=0.5), trajectory(reward=0.25)), 0.0)
 
 
 def test_dropped_problems_are_replaced_and_recorded(tmp_path: Path) -> None:
@@ -224,9 +223,11 @@ def test_epochs_as_fractions() -> None:
     assert [sampler.epoch(step) for step in (0, 1, 3, 6)] == pytest.approx([0, 1 / 3, 1, 2])
 
 
-def test_too_few_problems() -> None:
-    with pytest.raises(ConfigError, match="only 3 training problems"):
-        Sampler(range(3), per_step=4, seed=0)
+def test_fewer_than_a_step_are_all_in_each() -> None:
+    sampler = Sampler(range(3), per_step=4, seed=0)
+    assert [sorted(sampler.at(step)) for step in (1, 2)] == [[0, 1, 2]] * 2
+    assert sampler.at(1) != sampler.at(2)
+    assert sampler.epoch(2) == 2
 
 
 # -- rollouts ahead of training: which policy samples what, what is kept for a resume, and what is refused -------------

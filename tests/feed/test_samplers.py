@@ -1,6 +1,7 @@
 """Prompt samplers: what they choose by hand, what they may not ask for, and runs that resume exactly."""
 
 import contextlib
+import json
 import math
 import re
 import urllib.parse
@@ -21,6 +22,7 @@ from simplerl.core.types import Draw, Problem
 from simplerl.data import load
 from simplerl.feed import SAMPLERS
 from simplerl.feed.adaptive import (
+    E3,
     LIM,
     WE_MATH,
     AceReason,
@@ -36,7 +38,7 @@ from simplerl.feed.adaptive import (
     e3_temperature,
     expected_rates,
 )
-from simplerl.feed.samplers import Epoch, PromptSampler, Uniform, chosen
+from simplerl.feed.samplers import Epoch, Ledger, PromptSampler, Uniform, chosen
 from simplerl.report import outcomes
 from simplerl.report.outcomes import ReportedRun
 from simplerl.runs.directory import read_metrics
@@ -522,6 +524,20 @@ def test_a_run_under_a_controller_resumes_exactly(name: str, tmp_path: Path) -> 
         assert used[1] == 1.0
         samples = ResponseFile(tmp_path / "run" / "trajectories" / "step_000004.parquet").read(["sample"])
         assert len(samples) == 8, "as many as without it, of two problems"
+
+
+def test_e3_steers_from_the_first_step_that_has_an_entropy(tmp_path: Path) -> None:
+    """No group of step 1 had a gradient, and none of step 4: it holds what step 2 had, and then stands still."""
+    entropies: list[dict[str, float]] = [{}, {}, {"policy/entropy": 0.5}, {"policy/entropy": 0.25}, {}]
+    lines = [{"step": step, "controller/temperature": 1.1, **own} for step, own in enumerate(entropies)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    config = resolve("cub", {"sampling": {"prompts_per_step": 2}, "steps": 100, "learner": {"prompts_per_update": 0}})
+    ledger = Ledger(config, made_problems(4), tmp_path, vocabulary=1000, read=lambda step: {})
+    heated = e3_temperature(1.1, 0.25, 0.5, 1000)
+    assert heated > 1.1
+    for upto, wanted in ((0, 1.0), (1, 1.1), (2, 1.1), (3, heated), (4, 1.1)):
+        (temperature,) = {draw.temperature for draw in E3().choose(upto + 1, ledger.at(upto))}
+        assert temperature == wanted
 
 
 def test_adastar_takes_what_it_has_not_seen(tmp_path: Path) -> None:

@@ -247,6 +247,22 @@ def test_an_iteration_is_as_long_as_its_sampler_says(tmp_path: Path) -> None:
     assert max(lengths) == 14
 
 
+def test_with_shuffled_rewards_any_response_may_be_imitated(tmp_path: Path) -> None:
+    """The control: as many responses are rewarded as are right, but others; those that are rewarded are imitated."""
+    run_star(tmp_path / "run", "online-rft", {"steps": 1, "shuffle_rewards": True})
+    rows = Run(tmp_path / "run").responses(1, ["verdict", "reward", "advantages"]).to_pylist()
+    right, rewarded = ([row[name] == value for row in rows] for name, value in (("verdict", "correct"), ("reward", 1)))
+    assert sum(right) == sum(rewarded) > 0
+    assert right != rewarded
+    assert all(row["reward"] == 1 for row in rows if any(row["advantages"]))
+
+
+def test_a_sampler_that_refreshes_begins_the_optimizer_anew(tmp_path: Path) -> None:
+    over = {"star": {"threshold": -0.5}, "sampler": {"name": "domains", "stage_steps": [1]}}
+    run_star(tmp_path / "run", "online-rft", over)
+    assert moments(tmp_path / "run")[0] == 2, "of the second iteration alone"
+
+
 # -- bad input -------------------------------------------------------------------------------------------------------
 
 
@@ -261,6 +277,7 @@ def test_an_iteration_is_as_long_as_its_sampler_says(tmp_path: Path) -> None:
         (("--iterations", "0"), "--iterations must be at least 1"),
         (("--transform.name", "rest-rl"), "transform.name = 'rest-rl' is for simplerl train"),
         (("--buffer.name", "rorecomp"), "buffer.name = 'rorecomp' is for simplerl train"),
+        (("--sampler.name", "refill"), "sampler.rounds = 3 is for simplerl train"),
         (("--sampling.gate", '["std"]'), "sampling.gate = 'std' is for simplerl train"),
     ],
 )

@@ -123,6 +123,13 @@ def test_shuffling_leaves_the_undecided_without_a_reward() -> None:
     assert sorted(r for r in found if r == r) == [0.0, 0.0, 1.0, 1.0]
 
 
+def test_shuffling_leaves_out_the_rewards_of_steps() -> None:
+    """Else a process reward would still teach, in a control with nothing to learn."""
+    member = dataclasses.replace(trajectory(), step_rewards=((1, 0.5),))
+    (shuffled,) = shuffle_rewards([group(member, trajectory(verdict=WRONG))], seed=0, step=1)
+    assert [t.step_rewards for t in shuffled.trajectories] == [(), ()]
+
+
 def test_shuffling_breaks_the_link_between_answer_and_reward() -> None:
     """Over many steps a right answer is rewarded no more often than a wrong one."""
     groups = [dataclasses.replace(g) for g in random_groups(problems=16, samples=8, seed=5)]

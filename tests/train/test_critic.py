@@ -141,7 +141,7 @@ def test_checkpoint_holds_the_critic(tmp_path: Path, tiny: Callable[[str], Polic
     policy = tiny()
     learner = make_learner(policy)
     learner.step(batch, 1)
-    learner.save(tmp_path / "c", {"step": 1})
+    learner.snapshot({"step": 1}, False)(tmp_path / "c")
     again = make_learner(copy_policy(policy), seed=5)
     assert not torch.equal(again.critic.model.head.weight, learner.critic.model.head.weight)
     again.restore(tmp_path / "c")

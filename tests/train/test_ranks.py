@@ -99,7 +99,7 @@ def batch_of(seed: int, **shape: Any) -> Batch:
 def saved(learner: Learner, directory: Path) -> dict[str, torch.Tensor]:
     """Return all tensors of a checkpoint by file and name."""
     directory.mkdir()
-    learner.save(directory, {})
+    learner.snapshot({}, False)(directory)
     return {
         f"{file.stem}.{name}": values
         for file in [directory / "model.safetensors", *(directory / TRAINER).glob("*.safetensors")]

@@ -115,8 +115,7 @@ def test_truncated_responses_are_not_taught_to_end(cub: Callable[[str], Policy])
     items = [
         Demonstration(question="What is 1+1?", response=" 1+1=2.", ended=ended, place="") for ended in (True, False)
     ]
-    (ended, truncated), long = encode(items, prompter("plain"), policy, 100)
-    assert not long
+    ended, truncated = encode(items, prompter("plain"), policy, 100, pytest.fail)
     assert ended.tokens[:-1].tolist() == truncated.tokens.tolist()
     assert ended.tokens[-1] in policy.stop_ids
     assert not set(truncated.tokens.tolist()) & policy.stop_ids
@@ -125,11 +124,11 @@ def test_truncated_responses_are_not_taught_to_end(cub: Callable[[str], Policy])
 
 def test_too_long_ones_are_left_out_and_named(cub: Callable[[str], Policy]) -> None:
     items = [Demonstration(question="q", response=" 1" * n, ended=True, place=f"d:{n}") for n in (2, 60)]
-    kept, long = encode(items, prompter("plain"), cub("cub-qwen"), 60)
-    assert len(kept) == 1
-    assert long == ["d:60"]
+    said: list[str] = []
+    assert len(encode(items, prompter("plain"), cub("cub-qwen"), 60, said.append)) == 1
+    assert said == ["1 of 2 demonstrations are longer than 60 tokens, left out: d:60"]
     with pytest.raises(DataError, match=r"all 2 .* longer than 4 tokens.*shortest"):
-        encode(items, prompter("plain"), cub("cub-qwen"), 4)
+        encode(items, prompter("plain"), cub("cub-qwen"), 4, said.append)
 
 
 # -- the update ------------------------------------------------------------------------------------------------------
@@ -153,7 +152,7 @@ def test_only_response_tokens_are_imitated_whatever_the_layout(tiny: Callable[[s
     items = [
         Demonstration(question="abc" * n, response="de" * (4 - n) + "f", ended=n != 2, place="") for n in (1, 2, 3)
     ]
-    examples, _ = encode(items, prompter("plain"), policy, 120)
+    examples = encode(items, prompter("plain"), policy, 120, pytest.fail)
     tokens_BT = torch.nn.utils.rnn.pad_sequence([torch.tensor(e.tokens) for e in examples], batch_first=True)
     mask_BT = torch.zeros(tokens_BT.shape, dtype=torch.bool)
     for row, example in enumerate(examples):

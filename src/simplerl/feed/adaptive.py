@@ -17,7 +17,8 @@ from simplerl.config.sections import Config, NonNegativeInts, PositiveInt, Posit
 from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.seeds import generator
 from simplerl.core.types import Draw, Problem
-from simplerl.feed.samplers import Epoch, Ledger, Pooled, PromptSampler, drawn, steps_of
+from simplerl.feed.samplers import Epoch, Ledger, Pooled, PromptSampler, drawn, epoch_steps
+from simplerl.runs.directory import read_metrics
 from simplerl.runs.responses import Visit
 from simplerl.runs.run import Run
 
@@ -87,8 +88,8 @@ class NoPositiveResampling(Pooled):
     def since(self, step: int, ledger: Ledger) -> tuple[int, Sequence[Problem]]:
         """Return the epoch's begin, and the problems that were not yet solved then."""
         first, pool = 1, list(ledger.problems)
-        while pool and step >= first + steps_of(pool, ledger)[1]:
-            first += steps_of(pool, ledger)[1]
+        while pool and step >= first + epoch_steps(pool, ledger):
+            first += epoch_steps(pool, ledger)
             rates = ledger.before(first).rates()
             pool = [problem for problem in pool if rates.get(problem.id, 0.0) < self.rate]
         return first, pool
@@ -116,7 +117,7 @@ class LIM(Pooled):
 
     def since(self, step: int, ledger: Ledger) -> tuple[int, Sequence[Problem]]:
         """Return all problems while they are measured, then those that were selected."""
-        per_epoch = steps_of(ledger.problems, ledger)[1]
+        per_epoch = epoch_steps(ledger.problems, ledger)
         first = 1 if self.run else self.epochs * per_epoch + ledger.lag + 1
         if step < first:
             return 1, ledger.problems
@@ -426,7 +427,8 @@ def e3_allocation(shares: Sequence[float], total: int, low: int, high: int) -> l
 class E3(Epoch):
     """E3-RL4LLMs (arXiv 2505.18573): a temperature that holds the first step's entropy, more samples for hard problems.
 
-    Samples follow what was right when a problem was last sampled, from the second epoch on.
+    A step without a gradient has none and moves nothing. Samples follow what was right when a problem was last sampled,
+    from the second epoch on.
     """
 
     steers_temperature: ClassVar[bool] = True
@@ -436,11 +438,12 @@ class E3(Epoch):
         """Return the epoch's problems at the temperature of the step."""
         draws, temperature = super().choose(step, ledger), ledger.config.sampling.temperature
         if ledger.upto:
-            before, first = ledger.metrics(ledger.upto), ledger.metrics(1)
-            temperature = before["controller/temperature"]
-            if "policy/entropy" in before and "policy/entropy" in first:
-                target = e3_target(first["policy/entropy"], step, ledger.config.steps)
-                temperature = e3_temperature(temperature, before["policy/entropy"], target, ledger.vocabulary)
+            lines = read_metrics(ledger.path)[1 : ledger.upto + 1]
+            temperature = lines[-1]["controller/temperature"]
+            entropies = [line["policy/entropy"] for line in lines if "policy/entropy" in line]
+            if "policy/entropy" in lines[-1]:  # A step without a gradient has none: the first that has says the target.
+                target = e3_target(entropies[0], step, ledger.config.steps)
+                temperature = e3_temperature(temperature, entropies[-1], target, ledger.vocabulary)
         n, counts = ledger.config.sampling.samples_per_prompt, [draw.samples for draw in draws]
         newest = {name: visits[-1] for name, visits in ledger.history().items()}
         if all(draw.problem.id in newest for draw in draws):

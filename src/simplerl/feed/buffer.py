@@ -20,7 +20,7 @@ from simplerl.config.sections import Config, NonNegativeFloat, NonNegativeInt, P
 from simplerl.core.errors import RunError
 from simplerl.core.registry import registry
 from simplerl.core.seeds import generator
-from simplerl.core.types import LossComponent, Problem, TrajectoryGroup
+from simplerl.core.types import LossComponent, Problem, Trajectory, TrajectoryGroup
 from simplerl.feed.feed import StepGroups
 from simplerl.feed.transforms import solved_share
 
@@ -33,17 +33,12 @@ class Row:
     """A response that is kept: of the policy's own with its advantages, or one to be imitated."""
 
     problem: str
-    step: int
-    """In which it came."""
+    step: int  # In which it came
     prompt_length: int
-    tokens: np.ndarray
-    """int32 [T]: prompt and response."""
-    mask: np.ndarray
-    """bool [T]: what may be trained on."""
-    logprobs: np.ndarray
-    """float32 [T]: as it was sampled; 0 where nobody sampled."""
-    credit: np.ndarray
-    """float32 [T]: its advantages; the weight of what is imitated."""
+    tokens: np.ndarray  # int32 [T]: prompt and response
+    mask: np.ndarray  # bool [T]: what may be trained on
+    logprobs: np.ndarray  # float32 [T]: as it was sampled; 0 where nobody sampled
+    credit: np.ndarray  # float32 [T]: its advantages; the weight of what is imitated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,22 +117,13 @@ class RoRecomp(Buffer):
         return codes
 
     def arriving(self, step, groups, advantages, respond):
-        """Return the decided responses that were not trained on, with their advantages."""
+        """Return the decided responses that were not trained on, with their advantages; none of groups that no gate let
+        through, which have none."""
+        if not groups.trained:
+            return []
         members = [t for group in groups.kept for t in group.trajectories]
         rows = zip(members, self.components(groups.kept), advantages, strict=True)
-        return [
-            Row(
-                problem=t.problem.id,
-                step=step,
-                prompt_length=(start := len(t.prompt_ids)),
-                tokens=np.concatenate([t.prompt_ids, t.completion.token_ids]),
-                mask=np.pad(t.loss_mask, (start, 0)),
-                logprobs=np.pad(t.completion.logprobs, (start, 0)),
-                credit=np.pad(credit, (start, 0)),
-            )
-            for t, code, credit in rows
-            if code < 0 and t.verdict.decided
-        ]
+        return [row_of(t, credit=credit, step=step) for t, code, credit in rows if code < 0 and t.verdict.decided]
 
     def due(self, step: int, rows: Sequence[Row], config: Config) -> Sequence[Row]:
         """Return the oldest rows where the buffer is full and the draw of the step says so."""
@@ -189,6 +175,20 @@ class ReLIFT(Buffer):
     def due(self, step: int, rows: Sequence[Row], config: Config) -> Sequence[Row]:
         """Return the newest rows where there are enough; the older ones wait on."""
         return rows[-self.rows :] if len(rows) >= self.rows else ()
+
+
+def row_of(t: Trajectory, *, credit: np.ndarray | float = 1.0, step: int = 0) -> Row:
+    """Return a response of the policy as a row; `credit` is that of its tokens (float32 [T]) or of each."""
+    start, credit = len(t.prompt_ids), np.broadcast_to(np.float32(credit), t.completion.token_ids.shape)
+    return Row(
+        problem=t.problem.id,
+        step=step,
+        prompt_length=start,
+        tokens=np.concatenate([t.prompt_ids, t.completion.token_ids]),
+        mask=np.pad(t.loss_mask, (start, 0)),
+        logprobs=np.pad(t.completion.logprobs, (start, 0)),
+        credit=np.pad(credit, (start, 0)),
+    )
 
 
 def to_imitate(

@@ -13,7 +13,6 @@ again by the policies they began with. With weights that are taken in flight (`r
 policy that samples, and no token is of an older one than without.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import itertools
@@ -36,6 +35,7 @@ from simplerl.feed.samplers import Ledger, PromptSampler, chosen, replacements
 from simplerl.rollout.backend import Request, RolloutBackend, Sampling
 from simplerl.rollout.groups import Prompted, Rollout
 from simplerl.rollout.wire import pack, pack_completion, receive, to_frame, unpack_completion
+from simplerl.runs.directory import RunDirectory
 from simplerl.runs.files import write_atomic
 
 
@@ -43,13 +43,11 @@ from simplerl.runs.files import write_atomic
 class StepGroups:
     """What was sampled in a step."""
 
-    kept: list[TrajectoryGroup] = field(default_factory=list)
-    """The groups to learn from."""
+    kept: list[TrajectoryGroup] = field(default_factory=list)  # The groups to learn from
     dropped: list[TrajectoryGroup] = field(default_factory=list)
     """Groups that a gate, or dynamic sampling, keeps out of the update; recorded all the same."""
     metrics: dict[str, float] = field(default_factory=dict)
-    temperature: float = 1.0
-    """At which they were sampled: what the update scores them at."""
+    temperature: float = 1.0  # At which they were sampled: what the update scores them at
     trained: bool = True
     """False where no group has passed its gates: those that are kept are recorded, and nothing is learned."""
 
@@ -107,9 +105,7 @@ class Feed:
         round, stopped = 0, Counter[str]()
         while draws:
             seen |= {draw.problem.id for draw in draws}
-            groups = self.sample(draws, temperature, step, ledger)
-            if self.config.shuffle_rewards:
-                groups = shuffle_rewards(groups, seed=self.config.seed, step=step, round=round)
+            groups = self.sample(draws, temperature, step, ledger, round)
             for group in groups:
                 closed = [name for name in gates if not GATES[name](group, self.config.sampling.gate_std)]
                 stopped.update(closed)
@@ -127,16 +123,20 @@ class Feed:
             kept, dropped = dropped[:wanted], dropped[wanted:]
         return StepGroups(kept=kept, dropped=dropped, metrics=metrics, temperature=temperature, trained=trained)
 
-    def sample(self, draws: Sequence[Draw], temperature: float, step: int, ledger: Ledger) -> list[TrajectoryGroup]:
-        """Return the groups of some draws of a step."""
+    def sample(
+        self, draws: Sequence[Draw], temperature: float, step: int, ledger: Ledger, round: int = 0
+    ) -> list[TrajectoryGroup]:
+        """Return the groups of the draws of a step, or of a further round of it."""
         limit = self.sampler.max_new_tokens(step, ledger)
-        return at(self.rollout, temperature, max_new_tokens=limit).sample_groups(
+        groups = at(self.rollout, temperature, max_new_tokens=limit).sample_groups(
             [self._prompted(draw, step) for draw in draws],
             purpose="train",
             step=step,
             samples=[draw.samples for draw in draws],
             on_response=self.on_response,
         )
+        seed = self.config.seed
+        return shuffle_rewards(groups, seed=seed, step=step, round=round) if self.config.shuffle_rewards else groups
 
     def _prompted(self, draw: Draw, step: int) -> Prompted:
         """Return a draw as the model sees it: the problem's prompt, and behind it the prefix, if there is one."""
@@ -161,21 +161,14 @@ def at(rollout: Rollout, temperature: float, **over: Any) -> Rollout:
     return dataclasses.replace(rollout, sampling=dataclasses.replace(rollout.sampling, temperature=temperature, **over))
 
 
-def has_signal(group: TrajectoryGroup) -> bool:
-    """Return whether the group's decided responses have different rewards."""
-    return len({t.reward for t in group.trajectories if t.verdict.decided}) > 1
-
-
-def reward_std(group: TrajectoryGroup) -> float:
-    """Return the standard deviation of the rewards of the group's decided responses; 0 where there is none."""
-    rewards = [t.reward for t in group.trajectories if t.verdict.decided]
-    return float(np.std(rewards)) if rewards else 0.0
+def _rewards(group: TrajectoryGroup) -> list[float]:
+    return [t.reward for t in group.trajectories if t.verdict.decided]
 
 
 #: Name → whether a group passes; the second argument is `sampling.gate_std`.
 GATES: dict[str, Callable[[TrajectoryGroup, float], bool]] = {
-    "signal": lambda group, least: has_signal(group),
-    "std": lambda group, least: reward_std(group) >= least,
+    "signal": lambda group, least: len(set(_rewards(group))) > 1,
+    "std": lambda group, least: float(np.std(_rewards(group) or [0.0])) >= least,
     "some-right": lambda group, least: any(t.verdict.correct for t in group.trajectories),
 }
 
@@ -183,14 +176,18 @@ GATES: dict[str, Callable[[TrajectoryGroup, float], bool]] = {
 def shuffle_rewards(
     groups: Sequence[TrajectoryGroup], *, seed: int, step: int, round: int = 0
 ) -> list[TrajectoryGroup]:
-    """Return the groups with rewards permuted among their decided responses: the control with nothing to learn."""
-    rewards = np.array([t.reward for group in groups for t in group.trajectories if t.verdict.decided])
+    """Return the groups with rewards permuted among their decided responses: the control with nothing to learn.
+
+    Rewards of steps, which would be those of no other response's steps, are left out.
+    """
+    rewards = np.concatenate([_rewards(group) for group in groups])
     shuffled = iter(generator(seed, "shuffle-rewards", step, *([round] if round else [])).permutation(rewards).tolist())
     return [
         dataclasses.replace(
             group,
             trajectories=tuple(
-                dataclasses.replace(t, reward=next(shuffled)) if t.verdict.decided else t for t in group.trajectories
+                dataclasses.replace(t, reward=next(shuffled), step_rewards=()) if t.verdict.decided else t
+                for t in group.trajectories
             ),
         )
         for group in groups
@@ -292,7 +289,7 @@ class Ahead:
         with self._writing:
             self._closed = True
         self._admitted.release()
-        self._prune(self._saved())
+        self._prune()
 
     def take(self, step: int) -> StepGroups:
         """Return the groups of a step, waiting for them. By this all before it are trained and recorded."""
@@ -302,7 +299,7 @@ class Ahead:
         self._show(step)
         groups = self._steps[step].result()
         self._steps[step] = Future()  # What was taken is not held.
-        self._prune(self._saved())
+        self._prune()
         sampled = [t.completion.versions for g in groups.all for t in g.trajectories if t.segments]
         tokens: Counter[int] = Counter()  # Of each age.
         for span in itertools.chain.from_iterable(sampled):
@@ -321,13 +318,9 @@ class Ahead:
             text = f"samples step {step} by policy {self.feed.rollout.backend.version}"
         return {"doing": text, "since": since}
 
-    def _saved(self) -> int:
-        """Return the step of the newest checkpoint, 0 if there is none."""
-        checkpoints = (self.path / "checkpoints").glob("step_*")
-        return max((int(each.name.removeprefix("step_")) for each in checkpoints), default=0)
-
-    def _prune(self, upto: int, last: int | None = None) -> None:
-        """Forget what was sampled for steps up to a checkpoint's, and beyond `last`."""
+    def _prune(self, upto: int = 0, last: int | None = None) -> None:
+        """Forget what was sampled for steps up to `upto` or the newest checkpoint's, and beyond `last`."""
+        upto = max([upto, *RunDirectory(self.path).checkpoint_steps()])
         for file in self.folder.glob("step_*.frames"):
             number = int(file.stem.removeprefix("step_"))
             if number <= upto or (last is not None and number > last):
@@ -368,8 +361,3 @@ class Ahead:
             for future in self._steps.values():
                 if not future.done():
                     future.set_exception(error)
-
-
-def source_of(feed: Feed, lag: int, **settings: Any) -> contextlib.AbstractContextManager[Feed | Ahead]:
-    """Return a feed, in a context that ends its sampling: by itself, or ahead where there is a lag (`Ahead`)."""
-    return Ahead(feed, lag, **settings) if lag else contextlib.nullcontext(feed)

@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from simplerl.config.sections import Config, NonNegativeInt
-from simplerl.core.errors import ConfigError, DataError, RunError
+from simplerl.core.errors import DataError, RunError
 from simplerl.core.registry import registry
 from simplerl.core.seeds import derive, generator
 from simplerl.core.types import Draw, Problem
-from simplerl.runs.directory import read_metrics
 from simplerl.runs.responses import Visit
 from simplerl.runs.run import Run
 
@@ -52,11 +51,9 @@ class Ledger:
     ):
         """`path` is the run directory, `vocabulary` the number of tokens; `read` is for tests: step → its visits."""
         self.config, self.problems, self.path, self.vocabulary = config, problems, path, vocabulary
-        self.upto = 0
-        """The last step that is seen."""
+        self.upto = 0  # The last step that is seen
         self.lag = config.rollout.lag
         """Steps that rollouts may be ahead of training, so that their outcomes are not known when one is chosen."""
-        self._totals: dict[int, dict[str, tuple[int, int]]] = {0: {}}
         self._read = functools.cache(read or (lambda step: Run(path).records(step).visits(step)))
 
     def before(self, step: int) -> "Ledger":
@@ -82,13 +79,12 @@ class Ledger:
 
     def totals(self, *, since: int = 1) -> dict[str, tuple[int, int]]:
         """Return problem → (right, decided) of its responses from a step on; who was not sampled is not in it."""
-        start = max(step for step in self._totals if step <= self.upto) if since <= 1 else since - 1
-        sums = dict(self._totals[start]) if since <= 1 else {}
-        for step in range(start + 1, self.upto + 1):
+        sums: dict[str, tuple[int, int]] = {}
+        for step in range(since, self.upto + 1):
             for name, visit in self.visits(step).items():
                 right, decided = sums.get(name, (0, 0))
                 sums[name] = (right + visit.right, decided + visit.decided)
-        return self._totals.setdefault(self.upto, sums) if since <= 1 else sums
+        return sums
 
     def rates(self, *, since: int = 1) -> dict[str, float]:
         """Return problem → share right of its decided responses from a step on; those without one are not in it."""
@@ -102,10 +98,6 @@ class Ledger:
                 history.setdefault(name, []).append(visit)
         return history
 
-    def metrics(self, step: int) -> dict[str, Any]:
-        """Return the line of metrics of a step; 0 is the base model."""
-        return read_metrics(self.path)[step]
-
     def searched(self, step: int) -> dict[str, float]:
         """Return the point that the search of a step has chosen (`feed/search.py`)."""
         chosen = next((each["chosen"] for each in Run(self.path).searches if each["step"] == step), None)
@@ -117,18 +109,14 @@ class Ledger:
 class Sampler(Generic[T]):
     """Goes through the problems (or demonstrations) in a fresh order every epoch.
 
-    An epoch is ⌊N / P⌋ steps, so that no problem comes twice in a step; the few problems left over at its end differ
-    from epoch to epoch. Steps count from 1. The addresses of the draws count them from 0, as runs always have.
+    An epoch is ⌊N / P⌋ steps (where N < P, one of N), so that no problem comes twice in a step; the few problems left
+    over at its end differ from epoch to epoch. Steps count from 1. The addresses of the draws count them from 0, as
+    runs always have.
     """
 
     def __init__(self, problems: Sequence[T], *, per_step: int, seed: int):
-        if len(problems) < per_step:
-            raise ConfigError(
-                f"sampling.prompts_per_step = {per_step}, but there are only {len(problems)} training problems; "
-                f"set --sampling.prompts-per-step {len(problems)} or give more data"
-            )
-        self.problems, self.per_step, self.seed = problems, per_step, seed
-        self.steps_per_epoch = len(problems) // per_step
+        self.problems, self.per_step, self.seed = problems, min(per_step, len(problems)), seed
+        self.steps_per_epoch = len(problems) // self.per_step
 
     def at(self, step: int) -> list[T]:
         """Return the problems of a step."""
@@ -218,15 +206,14 @@ class Pooled(PromptSampler):
         first, pool = self.since(step, ledger)
         if not pool:
             return []
-        per_step, seed = steps_of(pool, ledger)[0], derive(ledger.config.seed, "pool", first)
+        per_step, seed = ledger.config.sampling.prompts_per_step, derive(ledger.config.seed, "pool", first)
         order = Sampler(pool, per_step=per_step, seed=seed)
         return [self.draw(problem, step, ledger) for problem in order.at(step - first + 1)]
 
 
-def steps_of(pool: Sequence[Problem], ledger: Ledger) -> tuple[int, int]:
-    """Return (problems in a step, steps in an epoch) of a pool, which may be smaller than a step."""
-    per_step = min(ledger.config.sampling.prompts_per_step, len(pool))
-    return per_step, len(pool) // max(1, per_step)
+def epoch_steps(pool: Sequence[Problem], ledger: Ledger) -> int:
+    """Return the steps in an epoch of a pool, which may be smaller than a step."""
+    return max(1, len(pool) // ledger.config.sampling.prompts_per_step)
 
 
 @dataclass(frozen=True, kw_only=True)

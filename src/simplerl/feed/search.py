@@ -18,6 +18,7 @@ from simplerl.core.seeds import generator
 from simplerl.core.types import Completion, Trajectory, TrajectoryGroup
 from simplerl.feed.feed import at
 from simplerl.ops import exploration
+from simplerl.ops.statistics import powers_up_to
 from simplerl.rollout.groups import Prompted, Rollout
 from simplerl.runs.files import write_json
 
@@ -35,12 +36,9 @@ class Choice:
 class Selection:
     """What a threshold leaves of one problem's responses."""
 
-    kept: list[Trajectory]
-    """The first of each selected response: what is imitated."""
-    selected: int
-    """Responses above the threshold, equal ones counted each time: n."""
-    unique_right: int
-    """Unique right responses among them: n′."""
+    kept: list[Trajectory]  # The first of each selected response: what is imitated
+    selected: int  # Responses above the threshold, equal ones counted each time: n
+    unique_right: int  # Unique right responses among them: n′
 
 
 def select(group: TrajectoryGroup, threshold: float) -> Selection:
@@ -90,7 +88,7 @@ def search(
     All temperatures share their noise, so that they are compared on the same draws.
     """
     samples = rollout.samples
-    sizes = [k for k in (2**i for i in range(32)) if k < samples] + [samples]
+    sizes = powers_up_to(samples)
     surface: dict[int, list[Choice]] = {k: [] for k in sizes}
     tokens = right = 0
     for temperature in star.temperatures:

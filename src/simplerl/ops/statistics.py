@@ -15,6 +15,8 @@ from simplerl.core.seeds import generator
 
 #: Subsets of k samples that `majority_at_k` looks at: all of them up to this number, else as many drawn ones.
 SUBSETS = 1000
+#: What lies outside of an interval on each side: all are of 95%.
+TAIL = (1 - 0.95) / 2
 #: Counts of resamples that are kept for the next figure of as many problems.
 KEPT = 2**22
 
@@ -32,12 +34,7 @@ def pass_at_k(n: int, correct: int, k: int) -> float:
 
 
 def majority_at_k(
-    answers: Sequence[Hashable | None],
-    right: Hashable,
-    k: int,
-    *,
-    weights: Sequence[float] | None = None,
-    seed: int = 0,
+    answers: Sequence[Hashable | None], right: Hashable, k: int, *, weights: Sequence[float] | None = None
 ) -> float:
     """Return the share of subsets of k samples whose most frequent answer is `right` (maj@k, arXiv 2203.11171).
 
@@ -51,7 +48,7 @@ def majority_at_k(
     if math.comb(n, k) <= SUBSETS:
         subsets: list[Any] = list(itertools.combinations(range(n), k))
     else:
-        rng = generator(seed, "majority", n, k)
+        rng = generator(0, "majority", n, k)
         subsets = [sorted(rng.choice(n, k, replace=False)) for _ in range(SUBSETS)]
     weights = weights or [1] * n
     won = sum(_majority([(answers[i], weights[i]) for i in subset]) == right for subset in subsets)
@@ -67,44 +64,39 @@ def _majority(votes: Sequence[tuple[Hashable | None, float]]) -> Hashable | None
     return max(counts, key=counts.__getitem__) if counts else None
 
 
-def _resamples(problems: int, number: int, seed: int) -> Iterator[np.ndarray]:
+def _resamples(problems: int, number: int) -> Iterator[np.ndarray]:
     """Yield for each resample how often each problem is drawn."""
-    return iter(_kept(problems, number, seed)) if problems * number <= KEPT else _drawn(problems, number, seed)
+    return iter(_kept(problems, number)) if problems * number <= KEPT else _drawn(problems, number)
 
 
-def _drawn(problems: int, number: int, seed: int) -> Iterator[np.ndarray]:
-    rng = generator(seed, "bootstrap", problems)
+def _drawn(problems: int, number: int) -> Iterator[np.ndarray]:
+    rng = generator(0, "bootstrap", problems)
     return (np.bincount(rng.integers(0, problems, problems), minlength=problems) for _ in range(number))
 
 
 @functools.lru_cache(maxsize=8)
-def _kept(problems: int, number: int, seed: int) -> np.ndarray:
+def _kept(problems: int, number: int) -> np.ndarray:
     """Return the resamples as [number, problems]: a report asks for the same ones at every figure."""
-    return np.array(list(_drawn(problems, number, seed)), dtype=np.uint16)
+    return np.array(list(_drawn(problems, number)), dtype=np.uint16)
 
 
 def bootstrap_ratios(
-    above_PM: np.ndarray, below_PM: np.ndarray, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+    above_PM: np.ndarray, below_PM: np.ndarray, *, resamples: int = 2000
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the percentile bootstrap interval (low_M, high_M) of Σ_P above / Σ_P below.
 
     With below = 1 that is a mean over problems; with counts of samples it is a mean over samples that respects that
-    they come in problems. Resamples in which nothing stands below are left out; where there are no others, NaN. The
-    draws are fixed by `seed`.
+    they come in problems. Resamples in which nothing stands below are left out; where there are no others, NaN.
     """
     above_PM, below_PM = np.asarray(above_PM, dtype=np.float64), np.asarray(below_PM, dtype=np.float64)
-    problems = len(above_PM)
-    if above_PM.ndim != 2 or above_PM.shape != below_PM.shape or not problems:
-        raise ValueError(f"the bootstrap needs two equal non-empty [P, M], got {above_PM.shape} and {below_PM.shape}")
     sums_RM, counts_RM = np.empty((2, resamples, above_PM.shape[1]))
-    for resample, times_P in enumerate(_resamples(problems, resamples, seed)):
+    for resample, times_P in enumerate(_resamples(len(above_PM), resamples)):
         np.matmul(times_P, above_PM, out=sums_RM[resample])
         np.matmul(times_P, below_PM, out=counts_RM[resample])
     ratios_RM = np.where(counts_RM > 0, sums_RM / np.where(counts_RM > 0, counts_RM, 1), np.nan)
-    tail = (1 - confidence) / 2
     empty_M = np.isnan(ratios_RM).all(0)
     ratios_RM[:, empty_M] = 0.0
-    low_M, high_M = np.nanquantile(ratios_RM, [tail, 1 - tail], axis=0)
+    low_M, high_M = np.nanquantile(ratios_RM, [TAIL, 1 - TAIL], axis=0)
     low_M[empty_M] = high_M[empty_M] = np.nan
     return low_M, high_M
 
@@ -148,19 +140,19 @@ def powers_up_to(n: int) -> tuple[int, ...]:
     return tuple(sorted({2**i for i in range(n.bit_length())} | {max(n, 1)}))
 
 
-def certain_end(problems: int, *, confidence: float = 0.95) -> float:
+def certain_end(problems: int) -> float:
     """Return the upper end of the exact interval (Clopper & Pearson, 1934) of a share seen 0 times in `problems`.
 
     1 − (α/2)^(1/P). A bootstrap of equal values has no width, although nothing is certain after ten failures.
     """
-    return 1.0 - ((1 - confidence) / 2) ** (1 / problems)
+    return 1.0 - TAIL ** (1 / problems)
 
 
-def sign_flip_test(differences_P: np.ndarray, *, draws: int = 20_000, seed: int = 0) -> float:
+def sign_flip_test(differences_P: np.ndarray) -> float:
     """Return the two-sided p-value of "the mean of paired differences is 0": the sign-flip permutation test.
 
-    Exact where the problems that differ are at most 14 (2^14 sign patterns); otherwise by draws, counting the observed
-    pattern as one of them (Phipson & Smyth, 2010), so that p is never 0. Equal pairs say nothing: without
+    Exact where the problems that differ are at most 14 (2^14 sign patterns); otherwise by 20,000 draws, counting the
+    observed pattern as one of them (Phipson & Smyth, 2010), so that p is never 0. Equal pairs say nothing: without
     others p is 1.
     """
     differences = np.asarray(differences_P, dtype=np.float64)
@@ -171,7 +163,7 @@ def sign_flip_test(differences_P: np.ndarray, *, draws: int = 20_000, seed: int 
     if len(differences) <= 14:
         signs = np.array(list(itertools.product((-1.0, 1.0), repeat=len(differences))))
         return float((np.abs(signs @ differences) >= observed).mean())
-    rng = generator(seed, "sign-flip", len(differences))
+    rng, draws = generator(0, "sign-flip", len(differences)), 20_000
     hits = sum(abs((rng.integers(0, 2, len(differences)) * 2 - 1) @ differences) >= observed for _ in range(draws))
     return float((hits + 1) / (draws + 1))
 
@@ -206,23 +198,17 @@ def cohen_kappa(counts_4: np.ndarray) -> float:
     return ((both + neither) / n - expected) / (1 - expected)
 
 
-def kappa_interval(
-    counts_P4: np.ndarray, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
-) -> tuple[float, float]:
+def kappa_interval(counts_P4: np.ndarray) -> tuple[float, float]:
     """Return the percentile bootstrap interval of κ over problems; NaN where no resample has a κ.
 
     Resamples in which both judges say the same of everything have none and are left out.
     """
     counts_P4 = np.asarray(counts_P4, dtype=np.float64)
-    problems = len(counts_P4)
-    if counts_P4.ndim != 2 or counts_P4.shape[1] != 4 or not problems:
-        raise ValueError(f"the bootstrap of kappa needs a non-empty [P, 4], got {counts_P4.shape}")
-    kappas = np.array([cohen_kappa(times_P @ counts_P4) for times_P in _resamples(problems, resamples, seed)])
+    kappas = np.array([cohen_kappa(times_P @ counts_P4) for times_P in _resamples(len(counts_P4), 2000)])
     kappas = kappas[~np.isnan(kappas)]
     if not len(kappas):
         return float("nan"), float("nan")
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(kappas, [tail, 1 - tail])
+    low, high = np.quantile(kappas, [TAIL, 1 - TAIL])
     return float(low), float(high)
 
 
@@ -231,8 +217,6 @@ def two_sided(t: float, freedom: int) -> float:
 
     The finite sums of Abramowitz & Stegun, 26.7.3 and 26.7.4, in θ = arctan(t / √ν).
     """
-    if freedom < 1 or t < 0:
-        raise ValueError(f"Student's t needs at least one degree of freedom and t >= 0; got {freedom} and {t}")
     angle = math.atan(t / math.sqrt(freedom))
     cosine, odd = math.cos(angle), freedom % 2
     term, total = (cosine, cosine) if odd else (1.0, 1.0)
@@ -247,8 +231,6 @@ def two_sided(t: float, freedom: int) -> float:
 
 def quantile(confidence: float, freedom: int) -> float:
     """Return the t with P(|T| ≤ t) = confidence, by bisection."""
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
     low, high = 0.0, 1.0
     while two_sided(high, freedom) < confidence:
         high *= 2
@@ -258,19 +240,17 @@ def quantile(confidence: float, freedom: int) -> float:
     return (low + high) / 2
 
 
-def t_interval(values: Sequence[float], *, confidence: float = 0.95) -> tuple[float, float, float]:
+def t_interval(values: Sequence[float]) -> tuple[float, float, float]:
     """Return (mean, low, high): mean ± t · s / √n, s the unbiased standard deviation of n independent values.
 
     One value has no interval: low and high are NaN. Assumes values that are about normal, as means over many responses
     are; the interval may reach beyond what the quantity can be.
     """
     array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1 or len(array) == 0:
-        raise ValueError(f"an interval needs a non-empty vector of values, got shape {array.shape}")
     mean = float(array.mean())
     if len(array) == 1:
         return mean, math.nan, math.nan
-    half = quantile(confidence, len(array) - 1) * float(array.std(ddof=1)) / math.sqrt(len(array))
+    half = quantile(0.95, len(array) - 1) * float(array.std(ddof=1)) / math.sqrt(len(array))
     return mean, mean - half, mean + half
 
 

@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,7 @@ def label(
     require_single_turn(config.environment, "simplerl prm label")
     step_ends("", steps)  # A wrong name is said before anything is sampled.
     per_chunk = config.sampling.prompts_per_step
-    parts = build_components(
-        dataclasses.replace(config, sampling=dataclasses.replace(config.sampling, prompts_per_step=1)),
-        say,
-        inputs=inputs,
-    )
+    one = dataclasses.replace(config, sampling=dataclasses.replace(config.sampling, prompts_per_step=1))
     settings: dict[str, Any] = {name: getattr(config, name) for name in ("model", "data", "template", "seed")}
     settings |= {name: dataclasses.asdict(getattr(config, name)) for name in ("verifier", "sampling")}
     settings |= {
@@ -66,25 +63,22 @@ def label(
         "completions": completions,
         "system": config.prompt.system,
         "special_tokens": config.prompt.special_tokens,
-        "weights_sha256": parts.environment["base_model"]["sha256"],
-        "vocabulary_sha256": vocabulary_hash(parts.policy.tokenizer),
-        "data_sha256": parts.environment["data"]["train"]["sha256"],
     }
-    try:
-        with LockedDirectory(output):
-            _same_settings(output, settings)
-            lines = JsonLines(output / LABELS)
-            done = {row["problem_id"] for _, row in lines.read() if row}
-            missing = [item for item in parts.sampler.problems if item.problem.id not in done]
-            if done:
-                say(f"{len(done)} problems are labelled already")
-            for start in range(0, len(missing), per_chunk):
-                chunk = missing[start : start + per_chunk]
-                groups = parts.rollout.sample_groups(chunk, purpose="prm-responses", step=0)
-                lines.append(_labelled(groups, parts, config, completions, steps))
-                say(f"{len(done) + min(start + per_chunk, len(missing))}/{len(done) + len(missing)} problems labelled")
-    finally:
-        parts.close()
+    with closing(build_components(one, say, inputs=inputs)) as parts, LockedDirectory(output):
+        settings["weights_sha256"] = parts.environment["base_model"]["sha256"]
+        settings["vocabulary_sha256"] = vocabulary_hash(parts.policy.tokenizer)
+        settings["data_sha256"] = parts.environment["data"]["train"]["sha256"]
+        _same_settings(output, settings)
+        lines = JsonLines(output / LABELS)
+        done = {row["problem_id"] for _, row in lines.read() if row}
+        missing = [item for item in parts.sampler.problems if item.problem.id not in done]
+        if done:
+            say(f"{len(done)} problems are labelled already")
+        for start in range(0, len(missing), per_chunk):
+            chunk = missing[start : start + per_chunk]
+            groups = parts.rollout.sample_groups(chunk, purpose="prm-responses", step=0)
+            lines.append(_labelled(groups, parts, config, completions, steps))
+            say(f"{len(done) + min(start + per_chunk, len(missing))}/{len(done) + len(missing)} problems labelled")
     marks = [mark for row in read_labels(output)[1] for response in row["responses"] for mark in response["labels"]]
     return Counter({1: "good", 0: "bad", None: "undecided"}[mark] for mark in marks)
 
@@ -192,11 +186,9 @@ class Lesson:
     """How a process reward model is trained."""
 
     updates: int = 100
-    batch_size: int = 64
-    """Responses in an update."""
+    batch_size: int = 64  # Responses in an update
     lr: float = 3e-4
-    holdout: float = 0.2
-    """Share of the problems on which it is measured."""
+    holdout: float = 0.2  # Share of the problems on which it is measured
     seed: int = 0
     device: str = "auto"
 
@@ -236,7 +228,7 @@ def train_prm(
     _begin(value, lessons)
     config = OptimizerConfig(lr=lesson.lr, beta2=0.99, weight_decay=0.0, schedule="cosine", warmup_steps=10)
     optimizer = adamw(value, config)
-    sampler = Sampler(lessons, per_step=min(lesson.batch_size, len(lessons)), seed=lesson.seed)
+    sampler = Sampler(lessons, per_step=lesson.batch_size, seed=lesson.seed)
     for update in range(1, lesson.updates + 1):
         batch = sampler.at(update)
         loss = _loss(value([row for row, _, _ in batch], torch.cat([features for _, _, features in batch])), batch)

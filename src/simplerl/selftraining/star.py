@@ -13,6 +13,7 @@ import dataclasses
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from transformers import PreTrainedTokenizerBase
 from simplerl.algorithms.imitation import Imitation
 from simplerl.config.resolve import named_table
 from simplerl.config.sections import Config
-from simplerl.core.errors import ConfigError, DataError, ModelError, RunError, first_few
+from simplerl.core.errors import ConfigError, DataError, ModelError, RunError
 from simplerl.core.seeds import derive
 from simplerl.core.types import Completion, TrajectoryGroup
 from simplerl.data import demonstrations
@@ -152,15 +153,19 @@ def examples_of(chosen: Sequence[Selection], end: int) -> list[Row]:
 def imitating(config: Config) -> Config:
     """Return the configuration of the parts: the only loss is cross-entropy, on the tokens as they are written."""
     group, s, controller = config.sampling.samples_per_prompt, config.star.s, config.sampling.controller
-    if prompt_sampler(config).steers_temperature:
+    sampler = prompt_sampler(config)
+    if sampler.steers_temperature:
         named = f"sampler.name = {named_table('sampler', config.sampler)['name']!r}"
         raise ConfigError(
             f"{named if controller == 'none' else f'sampling.controller = {controller!r}'} is for simplerl train; "
             "self-training has star.mode = b-star for the temperature, and takes a sampler such as adastar for the "
             "problems"
         )
-    foreign = {f"{kind}.name": named_table(kind, getattr(config, kind))["name"] for kind in ("transform", "buffer")}
-    for setting, value in (foreign | {"sampling.gate": ", ".join(config.sampling.gate) or "none"}).items():
+    foreign: dict[str, Any] = {
+        f"{kind}.name": named_table(kind, getattr(config, kind))["name"] for kind in ("transform", "buffer")
+    }
+    foreign |= {"sampling.gate": ", ".join(config.sampling.gate) or "none", "sampler.rounds": sampler.rounds or "none"}
+    for setting, value in foreign.items():
         if value != "none":
             raise ConfigError(
                 f"{setting} = {value!r} is for simplerl train: self-training samples problems as they are, and selects "
@@ -225,13 +230,13 @@ def star(
         per_step = parts.config.sampling.prompts_per_step  # No more than there are problems.
         config = dataclasses.replace(config, sampling=dataclasses.replace(config.sampling, prompts_per_step=per_step))
         feed = StarFeed(config, parts.sampler.problems, parts.rollout, path, run.phase, run.on_response)
-        given = demonstrations_of(config, parts, run.say)
+        given = given_examples(config, parts, run.say) if settings.demonstrations else []
         for step in run.steps():
             groups, chosen = feed.select(step)
             with run.phase("learn"):
                 if not keeps_weights:
                     learner.start_anew(config.model)
-                if not keeps_optimizer:
+                if not keeps_optimizer or feed.sampler.refreshes(step):
                     learner.restart()
                 examples = [*given, *examples_of(chosen, parts.policy.end_token)]
                 result = imitate(learner, examples, config, step, inherit=keeps_optimizer)
@@ -240,25 +245,17 @@ def star(
     return run.outcome
 
 
-def demonstrations_of(config: Config, parts: Components, say: Callable[[str], None]) -> list[Row]:
-    """Return the given responses that are imitated besides the model's own; none unless `star.demonstrations` asks."""
-    if not config.star.demonstrations:
-        return []
+def given_examples(config: Config, parts: Components, say: Callable[[str], None]) -> list[Row]:
+    """Return the given responses that are imitated besides the model's own (`star.demonstrations`)."""
     items = demonstrations.load(config.star.demonstrations, split="train", size=0, seed=config.dataset.seed)
     prompts = prompter(config.template, system=config.prompt.system, special_tokens=config.prompt.special_tokens)
-    limit = parts.policy.context_length
-    examples, long = encode(items, prompts, parts.policy, limit)
-    if long:
-        say(f"{len(long)} of {len(items)} demonstrations are longer than {limit} tokens, left out: {first_few(long)}")
-    return examples
+    return encode(items, prompts, parts.policy, parts.policy.context_length, say)
 
 
 def imitate(learner: Learner, examples: Sequence[Row], config: Config, step: int, *, inherit: bool) -> StepResult:
     """Do the updates of an iteration over its examples, in a fresh order at every pass; return the mean metrics."""
     star = config.star
-    order = Sampler(
-        examples, per_step=min(star.batch_size, len(examples)), seed=derive(config.seed, "star-order", step)
-    )
+    order = Sampler(examples, per_step=star.batch_size, seed=derive(config.seed, "star-order", step))
     before = (step - 1) * star.updates if inherit else 0
     results = []
     for update in range(1, star.updates + 1):
@@ -303,11 +300,10 @@ def sample(
         tempfile.TemporaryFile(dir=output.parent).close()
     # A chunk is larger than the problems are many: what the sampler of a training run would refuse.
     sampling = dataclasses.replace(config.sampling, prompts_per_step=1)
-    parts = build_components(dataclasses.replace(config, sampling=sampling), say, inputs=inputs)
     counts: Counter[str] = Counter()
     lines: list[str] = []
-    problems, chunk = parts.sampler.problems, config.sampling.prompts_per_step
-    try:
+    with closing(build_components(dataclasses.replace(config, sampling=sampling), say, inputs=inputs)) as parts:
+        problems, chunk = parts.sampler.problems, config.sampling.prompts_per_step
         for start in range(0, len(problems), chunk):
             groups = parts.rollout.sample_groups(problems[start : start + chunk], purpose="sample", step=0)
             for trajectory in (t for group in groups for t in group.trajectories):
@@ -328,8 +324,6 @@ def sample(
                     }
                     lines.append(json_line(row))
             say(f"{min(start + chunk, len(problems))}/{len(problems)} problems, {len(lines)} responses kept")
-    finally:
-        parts.close()
     if not lines:
         raise DataError(
             f"none of the {counts.total()} responses was right and complete, so there is nothing to write to {output}; "

@@ -1,11 +1,5 @@
 """Training: the plan before it, the loop, the run that it writes, the learner, and fine-tuning on demonstrations."""
 
-from typing import Any
+from simplerl.feed import BUFFERS, SAMPLERS, TRANSFORMS  # What a step is made of is part of training to its user.
 
-
-def __getattr__(name: str) -> Any:
-    if name in ("SAMPLERS", "TRANSFORMS", "BUFFERS"):  # What a step is made of is part of training to its user.
-        from simplerl import feed
-
-        return getattr(feed, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__all__ = ["BUFFERS", "SAMPLERS", "TRANSFORMS"]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from simplerl.core.types import COMPONENTS, Batch, LossComponent, TrajectoryGroup
-from simplerl.feed.buffer import Row
+from simplerl.feed.buffer import Row, row_of
 from simplerl.models.score import Prompts, PromptStates
 
 #: Prompts are computed once where that leaves at most this share of an update's tokens: it takes two passes for one.
@@ -37,33 +37,25 @@ def build_batch(
     `component` is that of the rows, with their credit; None: whatever algorithm learns from them gives it.
     """
     trajectories = [(index, t) for index, group in enumerate(groups) for t in group.trajectories]
-    prompts = [len(t.prompt_ids) for _, t in trajectories]
-    lengths = [p + len(t.completion.token_ids) for p, (_, t) in zip(prompts, trajectories, strict=True)]
-    prompts, lengths = prompts + [row.prompt_length for row in rows], lengths + [len(row.tokens) for row in rows]
+    every = [*(row_of(t) for _, t in trajectories), *rows]
+    prompts, lengths = [row.prompt_length for row in every], [len(row.tokens) for row in every]
     shape = (len(lengths), max(lengths))
     tokens_BT = np.zeros(shape, dtype=np.int64)
     mask_BT = np.zeros(shape, dtype=bool)
     logprobs_BT = np.zeros(shape, dtype=np.float32)
     to_come_BT = np.zeros(shape, dtype=np.float32)
     credit_BT = np.full(shape, math.nan, dtype=np.float32)
-    for row, (_, t) in enumerate(trajectories):
-        response = slice(prompts[row], lengths[row])
-        tokens_BT[row, : prompts[row]] = t.prompt_ids
-        tokens_BT[row, response] = t.completion.token_ids
-        mask_BT[row, response] = t.loss_mask
-        logprobs_BT[row, response] = t.completion.logprobs
-        for end, reward in t.step_rewards:
-            to_come_BT[row, prompts[row] : prompts[row] + end] += reward
-        if component_B and component_B[row] > 0:
-            credit_BT[row] = 1.0
-    for row, kept in enumerate(rows, start=len(trajectories)):
-        tokens_BT[row, : lengths[row]] = kept.tokens
-        mask_BT[row, : lengths[row]] = kept.mask
-        logprobs_BT[row, : lengths[row]] = kept.logprobs
-        if component:
-            credit_BT[row] = np.pad(kept.credit, (0, shape[1] - lengths[row]))
     own, further = len(trajectories), len(rows)
     codes = [*(component_B or [0] * own), *[COMPONENTS.index(component or "rl")] * further]
+    for index, row in enumerate(every):
+        tokens_BT[index, : lengths[index]] = row.tokens
+        mask_BT[index, : lengths[index]] = row.mask
+        logprobs_BT[index, : lengths[index]] = row.logprobs
+        if codes[index] > 0 or (component and index >= own):
+            credit_BT[index] = np.pad(row.credit, (0, shape[1] - lengths[index]))
+    for index, (_, t) in enumerate(trajectories):
+        for end, reward in t.step_rewards:
+            to_come_BT[index, prompts[index] : prompts[index] + end] += reward
     return Batch(
         tokens_BT=torch.from_numpy(tokens_BT),
         lengths_B=torch.tensor(lengths),
@@ -105,10 +97,8 @@ class MicroBatch:
     rows: torch.Tensor
     width: int
     device: torch.device
-    padded: int
-    """Tokens that are computed, padding included."""
-    prompts: Prompts | None = None
-    """The prompts of the rows, where each is computed once."""
+    padded: int  # Tokens that are computed, padding included
+    prompts: Prompts | None = None  # The prompts of the rows, where each is computed once
     idle: bool = False
     """Holds nothing: a rank that has no rows left goes through the model all the same, as others need its shard."""
 
@@ -263,10 +253,8 @@ def _shared(
             chunks[-1] += piece
     plan = []
     for chosen in filter(None, chunks):
-        numbers = {name: number for number, name in enumerate({prompt[row]: None for row in chosen})}
-        index_B = torch.tensor([numbers[prompt[row]] for row in chosen], device=device)
         picked, width = torch.tensor(chosen), max(lengths[row] for row in chosen)
-        prompts = Prompts(index_B=index_B, lengths_B=batch.prompt_lengths_B[picked].to(device))
+        prompts = distinct_prompts(picked, batch, device)
         plan.append(MicroBatch(rows=picked, width=width, device=device, padded=padded(chosen), prompts=prompts))
     return plan
 

@@ -52,12 +52,9 @@ SHALLOW_LAYERS = 4
 class Inputs:
     """What a Python caller passes as objects, instead of what the configuration names."""
 
-    policy: Policy | None = None
-    """Starts the run instead of `config.model`; its weights are trained in place."""
-    problems: ProblemSet | None = None
-    """Trained on instead of `config.data`."""
-    held_out: Sequence[Problem] | None = None
-    """Evaluated on instead of `config.evaluation.data`."""
+    policy: Policy | None = None  # Starts the run instead of `config.model`; its weights are trained in place
+    problems: ProblemSet | None = None  # Trained on instead of `config.data`
+    held_out: Sequence[Problem] | None = None  # Evaluated on instead of `config.evaluation.data`
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,20 +63,15 @@ class Components:
 
     config: Config
     policy: Policy
-    sampler: Sampler[Any]
-    """Of the training problems; of the demonstrations in fine-tuning."""
+    sampler: Sampler[Any]  # Of the training problems; of the demonstrations in fine-tuning
     held_out: list[Prompted]
     learner: Learner
     rollout: Rollout
-    evaluation: Rollout
-    """The same engine and verifier, drawing as `config.evaluation` says."""
-    buffer: Store
-    """What is kept for later steps."""
+    evaluation: Rollout  # The same engine and verifier, drawing as `config.evaluation` says
+    buffer: Store  # What is kept for later steps
     proofs: Proofs
-    environment: dict[str, Any]
-    """Versions, machine, data: what the configuration does not say."""
-    running: ExitStack
-    """Ends what has been started."""
+    environment: dict[str, Any]  # Versions, machine, data: what the configuration does not say
+    running: ExitStack  # Ends what has been started
 
     @property
     def backend(self) -> RolloutBackend:
@@ -167,12 +159,9 @@ def build_components(
     config: Config, say: Callable[[str], None], *, checkpoint: Path | None = None, inputs: Inputs | None = None
 ) -> Components:
     """Put a run's parts together. `checkpoint` is where to resume from instead of the configured model."""
-    running = ExitStack()
-    try:
-        return _build(running, config, say, checkpoint, inputs or Inputs())
-    except BaseException:  # What has been started ends where another part cannot be.
-        running.close()
-        raise
+    with ExitStack() as running:  # What has been started ends where another part cannot be.
+        parts = _build(running, config, say, checkpoint, inputs or Inputs())
+        return dataclasses.replace(parts, running=running.pop_all())
 
 
 def _build(
@@ -420,8 +409,7 @@ class Split:
 
     train: list[Problem]
     held_out: list[Problem]
-    shared: list[str]
-    """Ids left out of training because their question is held out."""
+    shared: list[str]  # Ids left out of training because their question is held out
     read: dict[str, ProblemSet]
     """`train` and, where they are not a part of these, `held_out` → what was read: origin, rows that were left out."""
 

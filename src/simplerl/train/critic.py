@@ -2,50 +2,35 @@
 
 import dataclasses
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from transformers import PreTrainedModel
 
 from simplerl.algorithms.ppo import PPO
-from simplerl.config.sections import LearnerConfig, OptimizerConfig
 from simplerl.core.types import Batch
 from simplerl.models.checkpoint import Saved
 from simplerl.models.load import recompute_activations
 from simplerl.models.value_head import ValueModel
-from simplerl.train.batch import MicroBatch, cut_update, minibatches
+from simplerl.train.batch import MicroBatch, minibatches
 from simplerl.train.optim import adamw, apply_gradient, learning_rate
 
 if TYPE_CHECKING:
-    from simplerl.train.ranks import Ranks
+    from simplerl.train.learner import Learner
 
 
 class Critic:
-    """Holds the value model and its optimizer."""
+    """Holds the value model and its optimizer, and goes through batches as its learner does."""
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        algorithm: PPO,
-        *,
-        optimizer: OptimizerConfig,
-        learner: LearnerConfig,
-        precision: str,
-        tokens: int,
-        share_prompts: str,
-        steps: int,
-        seed: int,
-    ):
-        self.algorithm, self.tokens, self.share_prompts, self.steps = algorithm, tokens, share_prompts, steps
-        self.optimization = dataclasses.replace(optimizer, lr=algorithm.critic_lr, epsilon=algorithm.critic_epsilon)
-        self.device = next(model.parameters()).device
-        self.checkpointing = learner.gradient_checkpointing
-        self.model = ValueModel(model, seed=seed, precision=precision)
-        self.ranks: Ranks | None = None
+    def __init__(self, learner: "Learner"):
+        self.learner, self.algorithm = learner, cast(PPO, learner.algorithm)
+        self.optimization = dataclasses.replace(
+            learner.optimization, lr=self.algorithm.critic_lr, epsilon=self.algorithm.critic_epsilon
+        )
+        self.model = ValueModel(learner.policy.model, seed=learner.seed, precision=learner.scorer.precision)
 
     def begin(self) -> None:
         """Make ready to be trained, with the parameters as they are from now on."""
-        if self.checkpointing:
+        if self.learner.config.gradient_checkpointing:
             recompute_activations(self.model.backbone)
         self.optimizer = adamw(self.model, self.optimization)
 
@@ -58,10 +43,7 @@ class Critic:
         self, batch: Batch, mask_BT: torch.Tensor, rows: torch.Tensor
     ) -> Iterator[tuple[MicroBatch, torch.Tensor]]:
         """Yield each micro-batch of some rows with its values, on its device."""
-        cuts: dict[str, Any] = {"tokens": self.tokens, "device": self.device, "share_prompts": self.share_prompts}
-        for micro in (
-            self.ranks.deal(self.model, rows, batch, **cuts) if self.ranks else cut_update(rows, batch, **cuts)
-        ):
+        for micro in self.learner.deal(self.model, rows, batch):
             tokens_BT, kept_BT = micro.cut(batch.tokens_BT), micro.cut(mask_BT)
             lengths_B = micro.lengths(batch.lengths_B)
             yield micro, self.model(tokens_BT, kept_BT, lengths_B, micro.prompts)
@@ -75,8 +57,8 @@ class Critic:
         for micro, own_BT in self._valued(batch, mask_BT, rows):
             if not micro.idle:
                 values_BT[micro.rows, : micro.width] = own_BT.cpu()
-        if self.ranks:
-            self.ranks.sum_tensor(values_BT)
+        if self.learner.ranks:
+            self.learner.ranks.sum_tensor(values_BT)
         return values_BT
 
     def updates(self, batch: Batch, rows: torch.Tensor, *targets: Any) -> list[dict[str, float]]:
@@ -97,7 +79,7 @@ class Critic:
 
         `old_BT` are the values at the start of the step, `done` the steps done so far (a fraction too).
         """
-        self.model.train(self.checkpointing)
+        self.model.train(self.learner.config.gradient_checkpointing)
         weights_BT = torch.zeros(mask_BT.shape)
         weights_BT[rows] = self.algorithm.weights(mask_BT[rows], batch.group_B[rows])
         rows = rows[mask_BT[rows].any(1)]
@@ -109,9 +91,9 @@ class Critic:
             share = (micro.cut(weights_BT) * per_token_BT).sum()
             share.backward()
             loss += float(share.detach())
-        if self.ranks:
-            loss = self.ranks.sum_numbers({"loss": loss})["loss"]
-        rate = learning_rate(self.optimization, done, self.steps)
+        if self.learner.ranks:
+            loss = self.learner.ranks.sum_numbers({"loss": loss})["loss"]
+        rate = learning_rate(self.optimization, done, self.learner.steps)
         clip, knob = self.optimization.grad_clip, "algorithm.critic_lr"
         norm = apply_gradient(self.optimizer, self.model, lr=rate, grad_clip=clip, knob=knob)
         return {"critic/loss": loss, "critic/grad_norm": norm, "critic/lr": rate}

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,7 +22,6 @@ from transformers import PreTrainedModel
 from simplerl.algorithms import Algorithm
 from simplerl.algorithms.base import loss_beside
 from simplerl.algorithms.imitation import Imitation
-from simplerl.algorithms.ppo import PPO
 from simplerl.config.sections import LearnerConfig, OptimizerConfig
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import COMPONENTS, Batch, CreditInputs, LossComponent, LossInputs
@@ -60,8 +59,7 @@ class StepResult:
     """What a step's updates leave behind."""
 
     metrics: dict[str, float]
-    advantages: list[np.ndarray]
-    """float32 [T] for each response: the credit of its tokens."""
+    advantages: list[np.ndarray]  # float32 [T] for each response: the credit of its tokens
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,24 +67,19 @@ class _Prepared:
     """The complete step as its updates see it."""
 
     batch: Batch
-    mask_BT: torch.Tensor
-    """bool [B, T]: the tokens of the rows that some term of the loss is for."""
+    mask_BT: torch.Tensor  # bool [B, T]: the tokens of the rows that some term of the loss is for
     own_BT: torch.Tensor
     """bool [B, T]: those of them that the policy sampled in this step, whose credit the algorithm gives."""
-    terms: dict[LossComponent, torch.Tensor]
-    """Term of the loss → bool [B, 1]: the rows that it is for."""
-    useful_B: torch.Tensor
-    """bool [B]: responses that can contribute to the gradient."""
+    terms: dict[LossComponent, torch.Tensor]  # Term of the loss → bool [B, 1]: the rows that it is for
+    useful_B: torch.Tensor  # bool [B]: responses that can contribute to the gradient
     advantages_BT: torch.Tensor
     old_BT: torch.Tensor | None
     """Log-probabilities under the policy at the start of the step, wherever an update after the first needs them."""
-    old_mean_BT: torch.Tensor | None
-    """The vocabulary's means there, for the algorithms that read them."""
+    old_mean_BT: torch.Tensor | None  # The vocabulary's means there, for the algorithms that read them
     ref_BT: torch.Tensor | None
     critic_BT: tuple[torch.Tensor, torch.Tensor] | None
     """The critic's values at the start of the step, and the returns that it learns."""
-    entropy: float
-    """Mean entropy of the step's tokens, NaN unless the algorithm asks for it."""
+    entropy: float  # Mean entropy of the step's tokens, NaN unless the algorithm asks for it
 
 
 class Learner:
@@ -120,10 +113,8 @@ class Learner:
         self.kl_scale = 1.0
         self.imitator: torch.optim.AdamW | None = None
         self.own_tokenizer: Any = None
-        self.carried: Mapping[str, float] = {}
-        """What the algorithm remembers from step to step."""
-        self.refreshed = False
-        """Whether the reference is a later policy than the run began with."""
+        self.carried: Mapping[str, float] = {}  # What the algorithm remembers from step to step
+        self.refreshed = False  # Whether the reference is a later policy than the run began with
         self.scorer = Scorer(policy.model, temperature=temperature, precision=precision)
         self.scorer.top_p = top_p if "rl" in algorithm.components else 1.0
         if masked:
@@ -147,9 +138,7 @@ class Learner:
         self.share_prompts, self.prompts_first, self.note = _sharing(learner, policy.model)
         self.critic = None
         if algorithm.needs_critic:
-            settings: dict[str, Any] = {"optimizer": optimizer, "learner": learner, "precision": precision}
-            settings |= {"tokens": self.tokens, "share_prompts": self.share_prompts}
-            self.critic = Critic(policy.model, cast(PPO, algorithm), **settings, steps=steps, seed=seed)
+            self.critic = Critic(self)
         if not learner.sharded:  # Else every rank does, with its shards.
             self._begin()
 
@@ -182,8 +171,6 @@ class Learner:
         """Become one of the ranks, with a shard of each module; `values` are complete ones, which rank 0 has."""
         self.ranks, self.device = ranks, ranks.device
         self.tokens = self.config.tokens_per_microbatch or microbatch_tokens(self.policy.model, ranks.device)
-        if self.critic:
-            self.critic.ranks, self.critic.device, self.critic.tokens = ranks, self.device, self.tokens
         offload = self.config.cpu_offload and ranks.device.type != "cpu"
         for index, module in enumerate(self.modules()):
             shard(module, ranks.mesh, keep_below=ranks.keep_below, offload=offload)
@@ -273,12 +260,9 @@ class Learner:
         for name, values in own.items():
             local(values).copy_(local(theirs[name]))
 
-    def save(self, directory: Path, state: dict[str, Any]) -> None:
-        """Write a checkpoint: the policy as a model directory, and what an exact resume needs."""
-        self.snapshot(state, False)(directory)
-
     def snapshot(self, state: dict[str, Any], copies: bool) -> Callable[[Path], None]:
-        """Return what writes a checkpoint; with `copies` that of this moment, while training goes on."""
+        """Return what writes a checkpoint: a model directory, and what an exact resume needs. With `copies` it is that
+        of this moment, while training goes on."""
         others: dict[str, Any] = {"critic": (self.critic.model, self.critic.optimizer)} if self.critic else {}
         if self.refreshed and self.reference:
             others["reference"] = (self.reference.model, None)
@@ -420,6 +404,11 @@ class Learner:
         beside = {name: rows_B for name, rows_B in terms.items() if name != "rl" and bool(rows_B.any())}
         return {name: rows_B[:, None] for name, rows_B in (beside | own).items()}
 
+    def deal(self, unit: torch.nn.Module, rows: torch.Tensor, batch: Batch) -> Iterable[MicroBatch]:
+        """Return the micro-batches of some rows for a module, on one of several ranks those of this one."""
+        cuts: dict[str, Any] = {"tokens": self.tokens, "device": self.device, "share_prompts": self.share_prompts}
+        return self.ranks.deal(unit, rows, batch, **cuts) if self.ranks else cut_update(rows, batch, **cuts)
+
     def _each(
         self,
         scorer: Scorer | BaseScorer,
@@ -434,7 +423,6 @@ class Learner:
         prompts fit, these are computed before, each once, and their gradient after.
         """
         wants_mean = self.algorithm.needs_vocabulary_mean
-        cuts: dict[str, Any] = {"tokens": self.tokens, "device": self.device, "share_prompts": self.share_prompts}
         unit = scorer.scorer if isinstance(scorer, BaseScorer) else scorer
 
         def worked(micro: MicroBatch) -> tuple[MicroBatch, Any]:
@@ -444,15 +432,12 @@ class Learner:
             return micro, work(micro, scores)
 
         with self._threads() as each:
-            if self.ranks:
-                yield from each(worked, self.ranks.deal(unit, rows, batch, **cuts))
-                return
             behind: list[MicroBatch] = []
-            if self.prompts_first and not (isinstance(scorer, BaseScorer) or scorer.mask) and len(rows):
+            if self.prompts_first and not (self.ranks or isinstance(scorer, BaseScorer) or scorer.mask) and len(rows):
                 prompts = distinct_prompts(rows, batch, self.device)
                 behind = cut_behind_prompts(rows, batch, prompts, tokens=self.tokens)
             if isinstance(scorer, BaseScorer) or not behind:
-                yield from each(worked, cut_update(rows, batch, **cuts))
+                yield from each(worked, self.deal(unit, rows, batch))
                 return
             tokens_BT = batch.tokens_BT[rows].to(self.device)
             (states,) = each(functools.partial(scorer.prompt_states, tokens_BT), [prompts])

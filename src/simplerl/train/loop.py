@@ -7,13 +7,14 @@ same weights, bit for bit (`train/run.py`).
 
 import functools
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from simplerl.config.sections import Config, OptimizerConfig
 from simplerl.core.errors import ConfigError
 from simplerl.feed.buffer import Buffer, ReLIFT, Row
-from simplerl.feed.feed import Feed, StepGroups, source_of
+from simplerl.feed.feed import Ahead, Feed, StepGroups
 from simplerl.feed.samplers import Ledger, prompt_sampler
 from simplerl.rollout import BACKENDS
 from simplerl.train.batch import build_batch
@@ -59,8 +60,8 @@ def train(
         ledger = Ledger(config, [p.problem for p in prompted], path, vocabulary=len(parts.policy.tokenizer))
         room = parts.policy.context_length - config.sampling.max_new_tokens
         feed = Feed(config, sampler, prompted, parts.rollout, ledger, on_response=run.on_response, room=room)
-        ahead = {"start": run.start, "steps": config.steps, "at": parts.engines_at, "path": path}
-        with source_of(feed, config.rollout.lag, **ahead) as source:
+        ahead: dict[str, Any] = {"start": run.start, "steps": config.steps, "at": parts.engines_at, "path": path}
+        with Ahead(feed, lag, **ahead) if (lag := config.rollout.lag) else nullcontext(feed) as source:
             run.source = source
             for step in run.steps():
                 with run.phase("rollout", source.responses), run.kept(step - 1):

@@ -65,14 +65,10 @@ class Plan:
     machine: Machine
     parameters: int
     rows: int
-    width: int
-    """Rows and columns of the largest micro-batch."""
-    always: dict[str, int]
-    """What is held all the time."""
-    learning: dict[str, int]
-    """What an update needs besides."""
-    sampling: dict[str, int]
-    """What rollouts need besides."""
+    width: int  # Rows and columns of the largest micro-batch
+    always: dict[str, int]  # What is held all the time
+    learning: dict[str, int]  # What an update needs besides
+    sampling: dict[str, int]  # What rollouts need besides
     seconds: dict[str, float]
 
     @property
@@ -246,7 +242,10 @@ def make_plan(config: Config, machine: Machine, *, prompt_tokens: int = 0, held:
     # The optimizer's step is fused: it needs nothing but all gradients.
     learning = max(backward, {"gradients": trained // shards}, key=lambda parts: sum(parts.values()))
     wide = 2 if samples_in == "bf16" else 4
-    engine, cache = _engine(config, own["all"], wide), cache_bytes(shape, samples_in if gpus else "fp32")
+    # A native engine of the learner's own precision shares its weights; others hold theirs besides.
+    shared = config.rollout.backend == "native" and wide == 4 and not rank
+    engine = 0 if shared or config.rollout.backend == "fake" else wide * own["all"]
+    cache = cache_bytes(shape, samples_in if gpus else "fp32")
     if config.rollout.backend == "vllm":
         room = cache_tokens(getattr(text, "max_position_embeddings", width), config.rollout.max_rows) * cache
     else:  # Its room grows by half, and the rows of a step are at most so many.
@@ -268,12 +267,6 @@ def make_plan(config: Config, machine: Machine, *, prompt_tokens: int = 0, held:
         sampling={"logits": logits} | ({} if vllm else kept),
         seconds=_seconds(config, machine, own["all"], trained, wide, cache, width) if gpus else {},
     )
-
-
-def _engine(config: Config, parameters: int, wide: int) -> int:
-    """Return the bytes of the weights that an engine holds besides the learner's."""
-    shares = config.rollout.backend == "native" and wide == 4 and not config.lora.rank
-    return 0 if shares or config.rollout.backend == "fake" else wide * parameters
 
 
 def _seconds(
@@ -300,19 +293,9 @@ def _seconds(
     }
 
 
-def changes_that_fit(config: Config, machine: Machine, *, prompt_tokens: int, held: int) -> tuple[str, Plan] | None:
-    """Return the smallest change under which a run fits, as one would type it, and its plan; None if there is none.
-
-    First what changes nothing that is learned, then adapters, last more GPUs.
-    """
-    for text, other, where in _alternatives(config, machine):
-        plan = make_plan(other, where, prompt_tokens=prompt_tokens, held=held)
-        if plan.fits:
-            return text, plan
-    return None
-
-
 def _alternatives(config: Config, machine: Machine) -> Iterator[tuple[str, Config, Machine]]:
+    """Yield changes, as one would type them: what changes nothing that is learned, then adapters, last more GPUs."""
+
     def learner(**values: Any) -> Config:
         return dataclasses.replace(config, learner=dataclasses.replace(config.learner, **values))
 
@@ -341,7 +324,9 @@ def check(config: Config, machine: Machine, *, prompt_tokens: int = 0, held: int
     plan = make_plan(config, machine, prompt_tokens=prompt_tokens, held=held)
     if plan.fits:
         return plan
-    better = changes_that_fit(config, machine, prompt_tokens=prompt_tokens, held=held)
+    asked: dict[str, int] = {"prompt_tokens": prompt_tokens, "held": held}
+    others = ((text, make_plan(other, where, **asked)) for text, other, where in _alternatives(config, machine))
+    better = next((change for change in others if change[1].fits), None)
     device = f"a GPU of {machine.memory_gib:g} GiB" if machine.gpus else f"{machine.memory_gib:.1f} GiB of memory"
     largest = sorted({**plan.always, **plan.learning, **plan.sampling}.items(), key=lambda item: -item[1])[:3]
     named = ", ".join(f"{name} {size / 2**30:.1f}" for name, size in largest)

@@ -60,8 +60,7 @@ if TYPE_CHECKING:
 class Ranks:
     """The processes of a learner, as one of them sees them."""
 
-    _aborted = 0
-    """The rank for whose end what all ranks do together was aborted."""
+    _aborted = 0  # The rank for whose end what all ranks do together was aborted
 
     def __init__(
         self,
@@ -82,10 +81,8 @@ class Ranks:
         self._files = shared_folder()
         self._processes: list[subprocess.Popen[bytes] | Placed] = []
         self._sockets: list[socket.socket] = []
-        self.hosts = [socket.gethostname()]
-        """Rank → its machine."""
-        self._calls = self._call = 0
-        """Calls so far, and the one under way, in which ranks wait for each other; 0: none."""
+        self.hosts = [socket.gethostname()]  # Rank → its machine
+        self._calls = self._call = 0  # Calls so far, and the one under way, in which ranks wait for each other; 0: none
         self._end = weakref.finalize(self, _end, self._processes, self._sockets, self._files)
         settings: dict[str, Any] = {"size": size, "device": device.type, "threads": self.threads}
         settings |= {"keep_below": keep_below, "placed": self.here < size, "address": ""}

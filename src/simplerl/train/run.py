@@ -61,10 +61,8 @@ class Outcome:
     """How a run ended."""
 
     step: int
-    finished: bool
-    """False after Ctrl-C or a finding; else the run has done its steps or used up its token budget."""
-    finding: Finding | None = None
-    """What the doctor found that ended the run."""
+    finished: bool  # False after Ctrl-C or a finding; else the run has done its steps or used up its token budget
+    finding: Finding | None = None  # What the doctor found that ended the run
 
 
 class TrainingRun:
@@ -94,8 +92,7 @@ class TrainingRun:
         self._step, self._phase = start, ("", time.time())
         self._writer = ThreadPoolExecutor(1, "checkpoint")
         self._written: Future[Any] | None = None
-        self.source: Any = None
-        """What gives the steps their groups, for who looks on."""
+        self.source: Any = None  # What gives the steps their groups, for who looks on
 
     def say(self, message: str) -> None:
         """Show a line to whoever watches."""
@@ -196,8 +193,8 @@ class TrainingRun:
             if has_turns(components.config.environment):
                 metrics |= environment_metrics(sampled)
             self._tokens += int(metrics["tokens/sampled"])
-        last = self._is_last(step)
-        if last or due(components.config.evaluation.every, step):
+        last, every = self._is_last(step), components.config.evaluation.every
+        if last or (every and step % every == 0):
             metrics |= self.evaluate(step)
         metrics |= {**self._gap, **self._seconds, "time/step": time.perf_counter() - self._step_began}
         if sampled:
@@ -206,7 +203,7 @@ class TrainingRun:
             metrics["throughput/useful_tokens_per_second"] = metrics["tokens/useful"] / busy
         metrics["memory/peak_gib"] = peak_memory_gib(components.learner.device)
         self.record_metrics(step, metrics, groups.kept)
-        if last or due(components.config.checkpoint.every, step):
+        if last or step % components.config.checkpoint.every == 0:
             self.save(step)
 
     def record_metrics(self, step: int, metrics: dict[str, Any], groups: Sequence[TrajectoryGroup]) -> None:
@@ -271,11 +268,6 @@ class TrainingRun:
             from simplerl.analysis.plots import plot_learning  # Matplotlib: a second that only the end should cost.
 
             plot_learning(path, path / "learning.png")
-
-
-def due(every: int, step: int) -> bool:
-    """Return whether something that is done every so many steps (0: only at the end) is done after this one."""
-    return every > 0 and step % every == 0
 
 
 # -- beginning and going on ----------------------------------------------------------------------------------------
@@ -516,8 +508,7 @@ class DoctorRounds:
         """A run that began before is taken up: what was found then is not said again, and does not end it again."""
         self._settings, self._say = config.doctor, say
         self._watch = None
-        self.fatal: Finding | None = None
-        """What ends the run, if anything does."""
+        self.fatal: Finding | None = None  # What ends the run, if anything does
         if self._settings.action != "off":
             self._watch = Watch(as_table(config), kind=stage, thresholds=parse_thresholds(self._settings.thresholds))
             if read_metrics(path):

@@ -28,9 +28,13 @@ METRICS = ("sft/loss", "policy/entropy", "optimizer/grad_norm", "optimizer/lr")
 
 
 def encode(
-    items: Sequence[demonstrations.Demonstration], prompts: Prompter, policy: Policy, limit: int
-) -> tuple[list[Row], list[str]]:
-    """Return (examples within `limit` tokens, places of the others). Raises DataError where none is left."""
+    items: Sequence[demonstrations.Demonstration],
+    prompts: Prompter,
+    policy: Policy,
+    limit: int,
+    say: Callable[[str], None],
+) -> list[Row]:
+    """Return the examples within `limit` tokens, saying which are left out. Raises DataError where none is left."""
     end = policy.end_token
     examples, long, shortest = [], [], 2**31
     for item in items:
@@ -47,7 +51,9 @@ def encode(
             f"all {len(items)} demonstrations are longer than {limit} tokens, which is the smaller of sft.max_tokens "
             f"and the model's context (shortest {shortest}); raise --sft.max-tokens or give shorter ones"
         )
-    return examples, long
+    if long:
+        say(f"{len(long)} of {len(items)} demonstrations are longer than {limit} tokens, left out: {first_few(long)}")
+    return examples
 
 
 def without_rl(config: Config) -> Config:
@@ -85,12 +91,9 @@ def sft(
         parts = build_components(plain, say, checkpoint=checkpoint, inputs=inputs)
         limit = min(config.sft.max_tokens, parts.policy.context_length)
         prompts = prompter(config.template, system=config.prompt.system, special_tokens=config.prompt.special_tokens)
-        examples, long = encode(items, prompts, parts.policy, limit)
-        if long:
-            named = first_few(long)
-            say(f"{len(long)} of {len(items)} demonstrations are longer than {limit} tokens, left out: {named}")
-        per_step = min(config.sft.batch_size, len(examples))
-        return dataclasses.replace(parts, sampler=Sampler(examples, per_step=per_step, seed=config.seed))
+        examples = encode(items, prompts, parts.policy, limit, say)
+        order = Sampler(examples, per_step=config.sft.batch_size, seed=config.seed)
+        return dataclasses.replace(parts, sampler=order)
 
     with open_run("sft", config, path, build, resume=resume, callbacks=callbacks) as run:
         learner, sampler = run.components.learner, run.components.sampler
