@@ -189,6 +189,17 @@ def test_an_absurd_step_is_damage(tmp_path: Path) -> None:
     assert "metrics.jsonl:6 is damaged" in run.run.damage[0]
 
 
+def test_absurd_metrics_are_drawn_or_left_out(tmp_path: Path) -> None:
+    path = made_run(tmp_path / "a", finished=False)
+    with (path / "metrics.jsonl").open("a") as file:
+        for step, value in enumerate((1e308, -1e308, 1e299, -1e299), 5):
+            file.write(json.dumps({"step": step, "reward/mean": value, "tokens/sampled": abs(value)}) + "\n")
+    made = Content(gather([path]), pdf=False)
+    assert "training" in made.figures
+    assert made.runs[0].total("tokens/sampled") == pytest.approx(2e299)
+    assert any("step 5: reward/mean is not a number" in line for line in made.damage)
+
+
 def test_deep_nesting_is_damage(tmp_path: Path) -> None:
     path = made_run(tmp_path / "a")
     deep = '{"a": ' * 5000 + "1" + "}" * 5000
@@ -274,6 +285,12 @@ def test_paired_difference_between_settings(tmp_path: Path) -> None:
     assert found.value == pytest.approx(-0.25)
     assert found.low == found.high == pytest.approx(-0.25), "it is the same for every seed"
     assert not outcomes.paired_gain(outcomes.groups(others[:2])[0], one).known, "two shared seeds are too few"
+
+
+def test_a_seed_that_is_no_number_has_no_pair(tmp_path: Path) -> None:
+    paths = [made_run(tmp_path / name, config={"seed": [name], "steps": n}) for n, name in enumerate("ab", 4)]
+    one, other = outcomes.groups(gather(paths).runs)
+    assert not outcomes.paired_gain(other, one).known
 
 
 def test_only_keys_that_differ_are_shown(tmp_path: Path) -> None:
@@ -472,4 +489,12 @@ def test_the_surface_of_a_search_is_read_and_drawn(tmp_path: Path) -> None:
     assert [each["step"] for each in read.run.searches] == [1]
     assert read.run.searches[0] == {"step": 1, "chosen": points[3], "points": points}, "at the most samples"
     assert any("step_000002.json does not hold the surface of a search" in line for line in read.run.damage)
+    for number, (chosen, found) in enumerate([(points[3], []), ({**points[0], "threshold": 9.0}, points)], 3):
+        record = {"step": number, "chosen": chosen, "surface": {"4": found}}
+        (folder / f"step_{number:06d}.json").write_text(json.dumps(record))
+    (folder / "step_000005.json").write_text(
+        json.dumps({"chosen": points[0], "surface": {"4": [points[0] | {"query_effect": math.nan}]}})
+    )
+    (read,) = gather([run.path]).runs
+    assert [each["step"] for each in read.run.searches] == [1], "a search chose one of its points"
     assert "surface" in draw_all(outcomes.series(outcomes.groups([read])), pdf=False)

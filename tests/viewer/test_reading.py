@@ -120,6 +120,47 @@ def test_a_foreign_parquet_is_named(library: Library) -> None:
     assert "it has no column problem_id" in shown.notices
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("reward", "much"), ("level", 1.5), ("token_ids", "x"), ("stop_reason", [1]), ("turns", [{"author": "policy"}]),
+        ("reward_parts", {"a": "b"}),
+    ],
+)  # fmt: skip
+def test_columns_of_another_type_are_named_and_left_out(library: Library, name: str, value: object) -> None:
+    file = library.root / "deep" / "mine" / "evaluations" / "step_000010.parquet"
+    table = pyarrow.parquet.read_table(file)
+    kind = pyarrow.map_(pyarrow.string(), pyarrow.string()) if isinstance(value, dict) else None
+    values = [list(value.items()) if isinstance(value, dict) else value] * len(table)
+    odd = table.set_column(table.schema.get_field_index(name), name, pyarrow.array(values, kind))
+    pyarrow.parquet.write_table(odd, file)
+    catalog = library.catalog()
+    assert list(catalog.entries["deep/mine"].steps) == [0, 3]
+    assert f"columns of another type: {name}" in "".join(catalog.notices)
+
+
+def test_turns_and_calls_that_lack_a_part_are_not_shown(tmp_path: Path) -> None:
+    call = {"turn": 0, "tool": "sum", "arguments": "1", "result": "2", "status": "ok", "seconds": 0.1}
+    turns = [
+        {"author": "policy", "text": "whole"},
+        {"author": None, "text": "half"},
+        {"author": "policy", "text": None},
+    ]
+    columns = {"turns": turns, "calls": [call, {**call, "tool": "half", "seconds": None}]}
+    made_views.run(tmp_path / "r", {0: made_views.group("p", "c", **columns)})
+    body = content(Library(tmp_path), View(problem="p"), []).body
+    assert "whole" in body
+    assert "sum(1)" in body
+    assert "half" not in body
+
+
+@pytest.mark.parametrize("values", [[1e308, -1e308], [1.7e308] * 3, [5e-324, 0.0], [1e299, -1e299]])
+def test_absurd_metrics_leave_the_page_whole(tmp_path: Path, values: list[float]) -> None:
+    lines = [{"step": step, "accuracy/mean": value} for step, value in enumerate(values)]
+    made_views.run(tmp_path / "r", {0: BEFORE}, metrics=lines)
+    assert "<figure>" in page(Library(tmp_path), "")
+
+
 def test_older_and_wider_files_are_read(library: Library) -> None:
     """Files without the columns that came later, and with columns that nobody knows."""
     file = library.root / "deep" / "mine" / "evaluations" / "step_000010.parquet"

@@ -129,7 +129,7 @@ class ReportedRun:
         elif not self.finished:
             budget = self.settings.get("token_budget")
             planned = f"{budget:,} tokens" if isinstance(budget, int) and budget else self.settings.get("steps")
-            age = duration(time.time() - max(entry.stat().st_mtime for entry in self.path.iterdir()))
+            age = duration(time.time() - (self.path / "metrics.jsonl").stat().st_mtime)
             remarks.append(
                 f"Not finished: shown up to its last complete line, step {self.steps} of {planned}, written {age} ago."
             )
@@ -371,8 +371,8 @@ def over_seeds(groups: Sequence[Group]) -> list[dict[str, OverSeeds]]:
 
 def paired_gain(group: Group, reference: Group) -> Estimate:
     """Return the difference in final accuracy from another setting, seed by seed; no value below three shared seeds."""
-    own, other = ({run.seed: run.last.accuracy.value for run in g.independent if run.last} for g in (group, reference))
-    gain = paired(own, other)
+    by_seed = ({str(r.seed): r.last.accuracy.value for r in g.independent if r.last} for g in (group, reference))
+    gain = paired(*by_seed)
     return gain if gain.n >= ENOUGH_SEEDS else Estimate()
 
 

@@ -197,7 +197,7 @@ class ResponseFile:
     def check(self) -> None:
         """Raise RunError where the end of the file tells that it is damaged or holds something else."""
         with self.open() as file:
-            self._names(file.schema_arrow, REQUIRED)
+            self._names(file.schema_arrow, None)
 
     def read(self, columns: Sequence[str] | None = None) -> pyarrow.Table:
         """Return columns of every response (None: all), with the types of the schema.
@@ -280,8 +280,13 @@ def _fits(wanted: pyarrow.DataType, actual: pyarrow.DataType) -> bool:
         return (types.is_list(actual) or types.is_large_list(actual)) and _fits(wanted.value_type, actual.value_type)
     if types.is_string(wanted):
         return types.is_string(actual) or types.is_large_string(actual)
-    kinds = (types.is_integer, types.is_boolean, types.is_map, types.is_struct)
-    return any(kind(wanted) and kind(actual) for kind in kinds)
+    if types.is_map(wanted):
+        parts = [(wanted.key_type, "key_type"), (wanted.item_type, "item_type")]
+        return types.is_map(actual) and all(_fits(part, getattr(actual, name)) for part, name in parts)
+    if types.is_struct(wanted):
+        names = [part.name for part in actual] if types.is_struct(actual) else ()
+        return all(part.name in names and _fits(part.type, actual.field(part.name).type) for part in wanted)
+    return any(kind(wanted) and kind(actual) for kind in (types.is_integer, types.is_boolean))
 
 
 def write_trajectories(

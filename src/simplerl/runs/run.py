@@ -441,7 +441,10 @@ class Run:
             try:
                 points = table["surface"][max(table["surface"], key=int)]
                 names = ("temperature", "threshold", "query_effect")
-                checked = [{name: float(point[name]) for name in names} for point in [table["chosen"], *points]]
+                checked = [{name: as_number(point[name]) for name in names} for point in [table["chosen"], *points]]
+                checked[1:].index(checked[0])  # What was chosen is one of the points; NaN is equal to none.
+                if any(math.isnan(point["query_effect"]) for point in checked):
+                    raise ValueError("a point without a query effect")
             except (KeyError, TypeError, ValueError, AttributeError):
                 self._damaged(f"{file} does not hold the surface of a search: left out")
                 continue

@@ -10,6 +10,7 @@ import copy
 import dataclasses
 import functools
 import hashlib
+import itertools
 import math
 import os
 import threading
@@ -194,13 +195,12 @@ class Records(NamedTuple):
 
 
 class Index:
-    """What is known of every response of a file without its text. Raises RunError where the file is damaged or foreign.
+    """What is known of every response of a file without its text. Raises RunError where the file is damaged.
 
     R rows of the file, P problems in order of appearance.
     """
 
     def __init__(self, records: Records):
-        ResponseFile(records.path).check()
         with records.open() as file:
             names = file.schema_arrow.names
             table = file.read(columns=[name for name in _LIGHT if name in names])
@@ -698,7 +698,11 @@ class Library:
     def responses(self, pair: Pair, number: int, side: int) -> list[dict[str, Any]]:
         """Return all that is recorded of the responses of a problem on one side, by sample."""
         index, at = pair.sides[side], int(pair.numbers[side][number])
-        return read_rows(index.records, index.rows(at), SHOWN) if index is not None and at >= 0 else []
+        rows = read_rows(index.records, index.rows(at), SHOWN) if index is not None and at >= 0 else []
+        for row, name in itertools.product(rows, ("turns", "calls")):
+            if row.get(name):  # No turn and no call of ours lacks a part.
+                row[name] = [part for part in row[name] if part and None not in part.values()]
+        return rows
 
     def export(self, view: View) -> Iterator[dict[str, Any]]:
         """Yield the responses that a resolved view shows: its problem's, else of all problems that pass its filters."""
