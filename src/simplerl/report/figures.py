@@ -137,20 +137,17 @@ def _sheet(
     """Return a figure of panels; None where nothing is drawn. `further`: what the legend explains beside the series."""
     if not any(panel.lines or panel.dashed or panel.pale for panel in panels):
         return None
-    looks: dict[str, Any] = {_SHARED: {"color": "#555555", "marker": "o"}}
+    looks: dict[str, Any] = {}
     for number, one in enumerate(drawn):
         looks |= {one: drawing.look(number)} if isinstance(one, str) else {one.name: drawing.look(one.number)}
     figure, _ = draw_sheet(panels, looks, columns=columns, width=width, height=height)
     # One legend under all panels, where there is more to tell apart than one curve.
-    own = {short(name): look for name, look in looks.items() if name != _SHARED} if len(looks) > 2 else {}
+    own = {short(name): look for name, look in looks.items()} if len(looks) > 1 else {}
     drawing.legend(figure, {**own, **(further or {})})
     return figure
 
 
 # -- figures of runs -----------------------------------------------------------------------------------------------
-
-#: The name of a curve that several runs share: it has no run's colour.
-_SHARED = "\0shared"
 
 _LENGTH: dict[str, Any] = {"ylabel": "length (tokens)", "xlabel": "step", "from_zero": True}
 _SHARE: dict[str, Any] = {"xlabel": "step", "scale": 100}
@@ -213,12 +210,8 @@ def _before_and_after(
         return of(evaluation) if evaluation else Band(x=[], mean=[])
 
     before, after = _curves(drawn, lambda run: curve(run.first)), _curves(drawn, lambda run: curve(run.last))
-    # Runs of one base model, evaluated with one noise, share a curve: it is drawn once.
-    shared = [curve for curve in before.values() if list(before.values()).count(curve) > 1]
-    dashed = {name: curve for name, curve in before.items() if curve not in shared}
-    dashed |= {_SHARED: shared[0]} if shared else {}
     further: dict[str, Any] = {"before": {**DASHED, "marker": "o"}, "after": {"marker": "o"}}
-    panels = [Panel(title="", lines=after, dashed=dashed, **panel)]
+    panels = [Panel(title="", lines=after, dashed=before, **panel)]
     return _sheet(drawn, panels, columns=1, width=width, height=2.6, further=further)
 
 

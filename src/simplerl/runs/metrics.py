@@ -19,8 +19,8 @@ METRICS = {f"{group}/{name}": meaning for group, names in _GROUPS.items() for na
 #: Prefixes of what depends on the machine's speed, and so differs between a run and the same run resumed.
 TIMINGS = ("time/", "throughput/", "memory/")
 
-#: Last step, and largest number, that is believed; more is damage. Sums and axes of such numbers stay finite.
-LAST_STEP, LARGEST = 10**12, 1e300
+#: Last step, and largest number, that is believed; more is damage. Sums and ratios of such numbers stay finite.
+LAST_STEP, LARGEST = 10**12, 1e100
 
 
 def meaning(metric: str) -> str | None:

@@ -240,14 +240,15 @@ class ResponseFile:
 
     def _names(self, schema: pyarrow.Schema, columns: Sequence[str] | None) -> tuple[list[str], list[str]]:
         """Return (columns to return, those in the file). Raises RunError where one is missing or of another type."""
-        names = list(columns or dict.fromkeys([*SCHEMA.names, *schema.names]))
-        present, no_record = [name for name in names if name in schema.names], "is not a record of judged responses"
-        if missing := [name for name in names if name in REQUIRED and name not in present]:
+        ours, theirs = (dict(zip(one.names, one.types, strict=True)) for one in (SCHEMA, schema))
+        names = list(columns or ours | theirs)
+        present, no_record = [name for name in names if name in theirs], "is not a record of judged responses"
+        if missing := [name for name in names if name in REQUIRED and name not in theirs]:
             raise RunError(f"{self.path} {no_record}: it has no column {', '.join(missing)}")
-        if unknown := [name for name in names if name not in SCHEMA.names and name not in present]:
-            raise RunError(f"{self.path} has no column {', '.join(unknown)}; it has {', '.join(schema.names)}")
-        kinds = [(name, SCHEMA.field(name).type, schema.field(name).type) for name in present if name in SCHEMA.names]
-        if odd := [f"{name} ({actual})" for name, wanted, actual in kinds if not _fits(wanted, actual)]:
+        if unknown := [name for name in names if name not in ours and name not in theirs]:
+            raise RunError(f"{self.path} has no column {', '.join(unknown)}; it has {', '.join(theirs)}")
+        known = [name for name in present if name in ours]
+        if odd := [f"{name} ({theirs[name]})" for name in known if not _fits(ours[name], theirs[name])]:
             raise RunError(f"{self.path} {no_record}: it has columns of another type: {', '.join(odd)}")
         return names, present
 
