@@ -6,7 +6,7 @@ A run, or a setting over at least three seeds, has one colour, marker and line s
 
 import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,7 +126,7 @@ def short(name: str, limit: int = 34) -> str:
 
 
 def _sheet(
-    drawn: Sequence[Group | str],
+    drawn: Sequence[Group],
     panels: Sequence[Panel],
     *,
     columns: int,
@@ -137,9 +137,7 @@ def _sheet(
     """Return a figure of panels; None where nothing is drawn. `further`: what the legend explains beside the series."""
     if not any(panel.lines or panel.dashed or panel.pale for panel in panels):
         return None
-    looks: dict[str, Any] = {}
-    for number, one in enumerate(drawn):
-        looks |= {one: drawing.look(number)} if isinstance(one, str) else {one.name: drawing.look(one.number)}
+    looks = {one.name: drawing.look(one.number) for one in drawn}
     figure, _ = draw_sheet(panels, looks, columns=columns, width=width, height=height)
     # One legend under all panels, where there is more to tell apart than one curve.
     own = {short(name): look for name, look in looks.items()} if len(looks) > 1 else {}
@@ -160,7 +158,7 @@ def _accuracy_and_length(drawn: Sequence[Group]) -> Any:
     return _two_panels(drawn, of_figures, pale, further=looks)
 
 
-def _two_panels(drawn: Sequence[Group | str], lines: Sequence[Any], pale: Sequence[Any], **options: Any) -> Any:
+def _two_panels(drawn: Sequence[Group], lines: Sequence[Any], pale: Sequence[Any], **options: Any) -> Any:
     """Return accuracy beside length over steps."""
     panels = [
         Panel(title="Accuracy", ylabel="accuracy (%)", **_SHARE, lines=lines[0], pale=pale[0], marked=True),
@@ -307,7 +305,7 @@ def _benchmarks_over_steps(results: Benchmarks) -> Any:
         {name: band_of([(x, figures.get(figure)) for x, figures in points]) for name, points in lines.items()}
         for figure in ("acc", "tokens")
     ]
-    return _two_panels(list(lines), of_figures, ({}, {}))
+    return _two_panels(_named(lines), of_figures, ({}, {}))
 
 
 def _benchmarks_pass_at_k(results: Benchmarks) -> Any:
@@ -320,4 +318,8 @@ def _benchmarks_pass_at_k(results: Benchmarks) -> Any:
             panels.append(Panel(title=short(name), lines=lines, **_PASS))
     columns = min(3, len(panels))
     width = drawing.COLUMN if columns == 1 else drawing.TEXT
-    return _sheet(list(results.table), panels, columns=columns, width=width, height=2.2)
+    return _sheet(_named(results.table), panels, columns=columns, width=width, height=2.2)
+
+
+def _named(names: Iterable[str]) -> list[Group]:
+    return [Group(name, (), number) for number, name in enumerate(names)]
