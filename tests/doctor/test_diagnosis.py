@@ -273,6 +273,12 @@ def test_absurd_values_break_no_rule(tmp_path: Path, value: float) -> None:
         json.dumps(table, allow_nan=False)
 
 
+def test_metrics_that_are_never_known_at_one_step_break_no_rule(tmp_path: Path) -> None:
+    odd, even = (lambda s: 0.2 if s % 2 else None), (lambda s: None if s % 2 else 2.0)
+    run = write_run(tmp_path / "run", {"policy/correction_share": odd, "rollout/staleness_mean": even})
+    assert "samples-too-old" in diagnose(run).clean
+
+
 def test_random_values_break_no_rule(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     names = [name for rule in RULES.values() for name in rule.needs if not name.startswith(("text/", "doctor/"))]

@@ -68,7 +68,7 @@ def _now_and_first(series: Series, figure: str = "", *, serious: bool = False) -
 @check
 def high(observed: Observation, t: Thresholds, series: Series, *_: Series) -> Seen:
     """See a metric that should be low; from the threshold `serious` on it is serious."""
-    if series.recent < t["level" if "level" in t else "share"]:
+    if not len(series) or series.recent < t["level" if "level" in t else "share"]:
         return None
     return _now_and_first(series, serious=series.recent >= t["serious"])
 
