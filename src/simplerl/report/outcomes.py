@@ -317,18 +317,6 @@ class OverSeeds(NamedTuple):
     mean: Estimate  # By Student's t over seeds; without interval where there are fewer than three
 
 
-def _measures(k: int) -> dict[str, tuple[bool, Callable[[ReportedRun], float]]]:
-    """Return what is averaged over seeds: label → (whether it is a share, the number of a run)."""
-    return {
-        "accuracy before": (True, lambda run: _of(run.first, "accuracy")),
-        "accuracy after": (True, lambda run: _of(run.last, "accuracy")),
-        "gain": (True, lambda run: _of(run.last, "accuracy") - _of(run.first, "accuracy")),
-        f"pass@{k or 'k'} after": (True, lambda run: run.last.pass_at[k].value if run.last and k else math.nan),
-        "length after": (False, lambda run: _of(run.last, "length")),
-        "truncated after": (True, lambda run: _of(run.last, "clip_ratio")),
-    }
-
-
 def _of(evaluated: Evaluated | None, name: str) -> float:
     return getattr(evaluated, name).value if evaluated else math.nan
 
@@ -336,7 +324,15 @@ def _of(evaluated: Evaluated | None, name: str) -> float:
 def over_seeds(groups: Sequence[Group]) -> list[dict[str, OverSeeds]]:
     """Return every measure of each setting over its seeds, by its label; pass@k at the largest k that all runs have."""
     known = [set(run.last.pass_at) for group in groups for run in group.independent if run.last]
-    measures = _measures(max(set.intersection(*known), default=0) if known else 0)
+    k = max(set.intersection(*known), default=0) if known else 0
+    measures: dict[str, tuple[bool, Callable[[ReportedRun], float]]] = {
+        "accuracy before": (True, lambda run: _of(run.first, "accuracy")),
+        "accuracy after": (True, lambda run: _of(run.last, "accuracy")),
+        "gain": (True, lambda run: _of(run.last, "accuracy") - _of(run.first, "accuracy")),
+        f"pass@{k or 'k'} after": (True, lambda run: run.last.pass_at[k].value if run.last and k else math.nan),
+        "length after": (False, lambda run: _of(run.last, "length")),
+        "truncated after": (True, lambda run: _of(run.last, "clip_ratio")),
+    }
     table: list[dict[str, OverSeeds]] = []
     for group in groups:
         table.append({})
