@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,8 @@ def test_a_run_that_is_being_written(tmp_path: Path) -> None:
     assert not run.finished
     assert run.seconds == pytest.approx(6.0), "the sum of its steps"
     assert "up to its last complete line, step 4 of 4" in run.remarks[0]
+    os.utime(path / "metrics.jsonl", (0, time.time() - 3600))
+    assert "written 60 min ago" in ReportedRun(path, "a").remarks[0], "however new its other files are"
     assert "the last line is cut short or is still being written" in run.run.damage[0]
 
 

@@ -129,7 +129,7 @@ class ReportedRun:
         elif not self.finished:
             steps, budget = self.run.planned
             planned = f"{quantity(budget)} tokens" if budget > 0 else quantity(steps)
-            age = duration(time.time() - (self.path / "metrics.jsonl").stat().st_mtime)
+            age = duration(time.time() - self.run.written)
             remarks.append(
                 f"Not finished: shown up to its last complete line, step {self.steps} of {planned}, written {age} ago."
             )

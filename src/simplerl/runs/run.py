@@ -261,6 +261,11 @@ class Run:
         return max(self.lines, default=0)
 
     @property
+    def written(self) -> float:
+        """When metrics were last recorded, in seconds since 1970. Raises OSError where metrics.jsonl is not there."""
+        return (self.path / "metrics.jsonl").stat().st_mtime
+
+    @property
     def planned(self) -> tuple[float, float]:
         """Steps and sampled tokens at which it ends; 0 tokens are no end, NaN is what nobody has said."""
         if self.stage == "sft":
