@@ -22,7 +22,6 @@ from simplerl.algorithms import ALGORITHMS
 from simplerl.cli import COMMANDS, build_parser, usage
 from simplerl.config import sections
 from simplerl.doctor import RULES
-from simplerl.doctor.rule import WINDOW
 from simplerl.environments import ENVIRONMENTS
 from simplerl.feed import BUFFERS, SAMPLERS, TRANSFORMS
 from simplerl.rewards import REWARDS
@@ -212,7 +211,6 @@ def diagnosis() -> str:
 def rules() -> Iterator[str]:
     """Yield the section of each rule."""
     head = "| threshold | default | unit | meaning |\n|---|---|---|---|"
-    yield f"{head}\n| `window.steps` | {WINDOW.default:g} | {WINDOW.unit} | {sentence(WINDOW.meaning)} |\n"
     for name, rule in RULES.items():
         yield f"### {name}\n\n**{rule.title}.** {sentence(rule.why)}\n\n*Try:* {sentence(rule.advice)}\n"
         if rule.thresholds:

@@ -278,7 +278,7 @@ CASES: dict[str, Case] = {
     "no-answer": Case(
         sick={"figures": {"verdict/no_answer": 102}},
         well={"figures": {"verdict/no_answer": after(15, 102, 2)}},  # The form was learned.
-        figures={"no_answer": 0.51, "early_no_answer": 0.51},
+        figures={"share": 0.51, "early_share": 0.51},
         severity="warning",
         steps=(20, 30),
     ),
@@ -636,5 +636,5 @@ def test_every_text_belongs_to_a_check_and_the_other_way_round() -> None:
     for name, table in rules._TABLE.items():
         assert set(table) <= texts, name
     used = {table.get("check", name) for name, table in rules._TABLE.items()}
-    # The clip-ratio, restating and data-too-hard rules call `high` themselves.
+    # The clip-ratio and data-too-hard rules call `high` themselves.
     assert used == set(rules._CHECKS)

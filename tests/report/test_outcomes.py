@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,8 @@ def test_a_run_that_is_being_written(tmp_path: Path) -> None:
     assert not run.finished
     assert run.seconds == pytest.approx(6.0), "the sum of its steps"
     assert "up to its last complete line, step 4 of 4" in run.remarks[0]
+    os.utime(path / "metrics.jsonl", (0, time.time() - 3600))
+    assert "written 60 min ago" in ReportedRun(path, "a").remarks[0], "however new its other files are"
     assert "the last line is cut short or is still being written" in run.run.damage[0]
 
 
@@ -126,7 +129,7 @@ def test_damaged_lines_of_metrics_are_named_and_left_out(tmp_path: Path) -> None
     lines.append("[" * 100_000)
     (path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     run = ReportedRun(path, "a")
-    assert run.recorded == [0, 1, 3, 4]
+    assert list(run.run.lines) == [0, 1, 3, 4]
     assert run.curve("x") == [(3, 4)]
     assert [step for step, _ in run.curve("reward/mean")] == [1, 4]
     assert "metrics.jsonl:3 is damaged" in run.run.damage[0]
@@ -187,6 +190,17 @@ def test_an_absurd_step_is_damage(tmp_path: Path) -> None:
     run = ReportedRun(path, "a")
     assert run.steps == 4
     assert "metrics.jsonl:6 is damaged" in run.run.damage[0]
+
+
+def test_absurd_metrics_are_drawn_or_left_out(tmp_path: Path) -> None:
+    path = made_run(tmp_path / "a", finished=False)
+    with (path / "metrics.jsonl").open("a") as file:
+        for step, value in enumerate((1e308, -1e308, 1e99, -1e99), 5):
+            file.write(json.dumps({"step": step, "reward/mean": value, "tokens/sampled": abs(value)}) + "\n")
+    made = Content(gather([path]), pdf=False)
+    assert "training" in made.figures
+    assert made.runs[0].total("tokens/sampled") == pytest.approx(2e99)
+    assert any("step 5: reward/mean is not a number" in line for line in made.damage)
 
 
 def test_deep_nesting_is_damage(tmp_path: Path) -> None:
@@ -276,22 +290,26 @@ def test_paired_difference_between_settings(tmp_path: Path) -> None:
     assert not outcomes.paired_gain(outcomes.groups(others[:2])[0], one).known, "two shared seeds are too few"
 
 
+def test_a_seed_that_is_no_number_has_no_pair(tmp_path: Path) -> None:
+    paths = [made_run(tmp_path / name, config={"seed": [name], "steps": n}) for n, name in enumerate("ab", 4)]
+    one, other = outcomes.groups(gather(paths).runs)
+    assert not outcomes.paired_gain(other, one).known
+
+
 def test_only_keys_that_differ_are_shown(tmp_path: Path) -> None:
     a = made_run(tmp_path / "a", config={"output_dir": "x"})
     changed = {"seed": 1, "output_dir": "y", "optimizer": {"lr": 0.1}, "new": None}
     b = made_run(tmp_path / "b", config=changed, session={"packages": {"simplerl": "0.2.0", "torch": "2.13.0"}})
     runs = gather([a, b]).runs
-    assert outcomes.configuration_differences(runs) == {
+    assert outcomes.differences(runs) == {
         "model": ("cub-qwen", "cub-qwen"),
         "data": ("arithmetic", "arithmetic"),
         "algorithm.name": ("grpo", "grpo"),
         "seed": (0, 1),
+        "packages.simplerl": ("0.1.0", "0.2.0"),
         "optimizer.lr": (0.001, 0.1),
     }
-    differ, shared = outcomes.environments(runs)
-    assert differ == {"packages.simplerl": ("0.1.0", "0.2.0")}
-    assert shared["packages.torch"] == "2.13.0"
-    assert "packages.simplerl" not in shared
+    assert runs[0].everything["packages.torch"] == "2.13.0"
 
 
 # -- examples ------------------------------------------------------------------------------------------------------
@@ -300,7 +318,7 @@ def test_only_keys_that_differ_are_shown(tmp_path: Path) -> None:
 def test_kinds_of_problems(tmp_path: Path) -> None:
     before = {"a": "rw", "b": "ww", "c": "rr", "d": "wn", "e": "tt", "f": "tr"}
     after = {"a": "wr", "b": "rr", "c": "ww", "d": "ww", "e": "rr", "f": "rr", "g": "rr"}
-    found = choose(ReportedRun(made_run(tmp_path / "a", before=before, after=after), "a"), number=5, seed=0)
+    found = choose(ReportedRun(made_run(tmp_path / "a", before=before, after=after), "a"), number=5)
     chosen = {kind: [after["problem_id"] for _, after in examples] for kind, examples in found.chosen.items()}
     assert {kind: sorted(ids) for kind, ids in chosen.items()} == {
         "gained": ["b"],
@@ -314,25 +332,25 @@ def test_kinds_of_problems(tmp_path: Path) -> None:
 
 def test_the_response_shown_agrees_with_its_side(tmp_path: Path) -> None:
     run = ReportedRun(made_run(tmp_path / "a", before={"a": "twwr"}, after={"a": "wtrr"}), "a")
-    (example,) = choose(run, number=1, seed=0).chosen["gained"]
+    (example,) = choose(run, number=1).chosen["gained"]
     before, after = example
     assert (before["sample"], before["verdict"], before["right"], before["judged"]) == (1, "wrong", 1, 3)
     assert (after["sample"], after["verdict"], after["extracted"]) == (2, "correct", "7")
 
 
-def test_the_draw_is_seeded_and_independent_of_order(tmp_path: Path) -> None:
+def test_the_draw_is_independent_of_order(tmp_path: Path) -> None:
     names = {f"p{i:02}": "w" for i in range(40)}
     run = ReportedRun(made_run(tmp_path / "a", before=names, after=names), "a")
     backwards = ReportedRun(
         made_run(tmp_path / "b", before=dict(reversed(names.items())), after=dict(reversed(names.items()))), "b"
     )
 
-    def drawn(run: ReportedRun, seed: int) -> list[str]:
-        return [after["problem_id"] for _, after in choose(run, number=3, seed=seed).chosen["still wrong"]]
+    def drawn(run: ReportedRun) -> list[str]:
+        return [after["problem_id"] for _, after in choose(run, number=3).chosen["still wrong"]]
 
-    assert drawn(run, 0) == drawn(backwards, 0)
-    assert drawn(run, 0) != drawn(run, 1)
-    assert set(KINDS) == set(choose(run, number=3, seed=0).counts)
+    assert drawn(run) == drawn(backwards)
+    assert drawn(run) != [f"p{i:02}" for i in range(3)]
+    assert set(KINDS) == set(choose(run, number=3).counts)
 
 
 def test_the_last_evaluation_that_can_be_read_is_used(tmp_path: Path) -> None:
@@ -340,11 +358,11 @@ def test_the_last_evaluation_that_can_be_read_is_used(tmp_path: Path) -> None:
     write_evaluation(path, 2, rows({"1+1": "rr", "2+2": "ww", "3+3": "rr", "4+4": "ww"}))
     (path / "evaluations" / "step_000004.parquet").write_bytes(b"x")
     run = ReportedRun(path, "a")
-    assert choose(run, number=1, seed=0).after_step == 2
+    assert choose(run, number=1).steps == (0, 2)
     assert "cannot be read" in or_why(outcomes.gain, run)
     run.evaluations = run.evaluations[:1]
     with pytest.raises(RunError, match="two evaluations"):
-        choose(run, number=1, seed=0)
+        choose(run, number=1)
 
 
 def test_the_gain_is_paired(tmp_path: Path) -> None:
@@ -472,4 +490,12 @@ def test_the_surface_of_a_search_is_read_and_drawn(tmp_path: Path) -> None:
     assert [each["step"] for each in read.run.searches] == [1]
     assert read.run.searches[0] == {"step": 1, "chosen": points[3], "points": points}, "at the most samples"
     assert any("step_000002.json does not hold the surface of a search" in line for line in read.run.damage)
+    for number, (chosen, found) in enumerate([(points[3], []), ({**points[0], "threshold": 9.0}, points)], 3):
+        record = {"step": number, "chosen": chosen, "surface": {"4": found}}
+        (folder / f"step_{number:06d}.json").write_text(json.dumps(record))
+    (folder / "step_000005.json").write_text(
+        json.dumps({"chosen": points[0], "surface": {"4": [points[0] | {"query_effect": math.nan}]}})
+    )
+    (read,) = gather([run.path]).runs
+    assert [each["step"] for each in read.run.searches] == [1], "a search chose one of its points"
     assert "surface" in draw_all(outcomes.series(outcomes.groups([read])), pdf=False)

@@ -216,6 +216,10 @@ def test_a_run_of_sft(tmp_path: Path) -> None:
     (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     found = gather([path])
     assert found.runs[0].run.stage == "sft"
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps({**config, "token_budget": 9, "sft": {"steps": 1234}}))
+    (path / "summary.json").unlink()
+    assert "step 4 of 1,234, " in gather([path]).runs[0].remarks[0], "not the steps of training"
     assert (found.damage, found.runs[0].run.damage) == ([], [])
     made = Content(found, pdf=False)
     assert {"accuracy_and_length", "training", "pass_at_k"} <= made.figures.keys()

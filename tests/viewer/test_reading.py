@@ -62,7 +62,7 @@ def ids(library: Library, **changes: object) -> list[str]:
 
 
 def test_runs_and_results_are_found(library: Library) -> None:
-    entries = library.catalog().entries
+    entries = library.catalog.entries
     assert list(entries) == ["other", "deep/mine", "results:evaluations:mine"] or set(entries) == {
         "other",
         "deep/mine",
@@ -78,11 +78,11 @@ def test_runs_and_results_are_found(library: Library) -> None:
         0: ["gsm8k"],
         10: ["gsm8k"],
     }
-    assert library.catalog().notices == []
+    assert library.catalog.notices == []
 
 
 def test_a_run_itself_can_be_shown(library: Library) -> None:
-    assert list(Library(library.root / "deep" / "mine").catalog().entries) == ["."]
+    assert list(Library(library.root / "deep" / "mine").catalog.entries) == ["."]
 
 
 def test_damaged_files_are_named_and_left_out(library: Library) -> None:
@@ -92,7 +92,7 @@ def test_damaged_files_are_named_and_left_out(library: Library) -> None:
     (folder / "step_000030.parquet").write_bytes(b"")
     (folder / "step_000040.parquet").write_bytes(b"PAR1" + b"\xff" * 100 + b"\xff\xff\xff\xffPAR1")
     (folder / ".step_000050.parquet.partial").write_bytes(whole)
-    catalog = Library(library.root).catalog()
+    catalog = Library(library.root).catalog
     assert list(catalog.entries["deep/mine"].steps) == [0, 3, 10]
     assert [
         step for step in (20, 30, 40) if any(f"step_{step:06d}.parquet cannot be read" in n for n in catalog.notices)
@@ -120,6 +120,47 @@ def test_a_foreign_parquet_is_named(library: Library) -> None:
     assert "it has no column problem_id" in shown.notices
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("reward", "much"), ("level", 1.5), ("token_ids", "x"), ("stop_reason", [1]), ("turns", [{"author": "policy"}]),
+        ("reward_parts", {"a": "b"}),
+    ],
+)  # fmt: skip
+def test_columns_of_another_type_are_named_and_left_out(library: Library, name: str, value: object) -> None:
+    file = library.root / "deep" / "mine" / "evaluations" / "step_000010.parquet"
+    table = pyarrow.parquet.read_table(file)
+    kind = pyarrow.map_(pyarrow.string(), pyarrow.string()) if isinstance(value, dict) else None
+    values = [list(value.items()) if isinstance(value, dict) else value] * len(table)
+    odd = table.set_column(table.schema.get_field_index(name), name, pyarrow.array(values, kind))
+    pyarrow.parquet.write_table(odd, file)
+    catalog = library.catalog
+    assert list(catalog.entries["deep/mine"].steps) == [0, 3]
+    assert f"columns of another type: {name}" in "".join(catalog.notices)
+
+
+def test_turns_and_calls_that_lack_a_part_are_not_shown(tmp_path: Path) -> None:
+    call = {"turn": 0, "tool": "sum", "arguments": "1", "result": "2", "status": "ok", "seconds": 0.1}
+    turns = [
+        {"author": "policy", "text": "whole"},
+        {"author": None, "text": "half"},
+        {"author": "policy", "text": None},
+    ]
+    columns = {"turns": turns, "calls": [call, {**call, "tool": "half", "seconds": None}]}
+    made_views.run(tmp_path / "r", {0: made_views.group("p", "c", **columns)})
+    body = content(Library(tmp_path), View(problem="p"), []).body
+    assert "whole" in body
+    assert "sum(1)" in body
+    assert "half" not in body
+
+
+@pytest.mark.parametrize("values", [[1e308, -1e308], [1.7e308] * 3, [5e-324, 0.0], [1e99, -1e99]])
+def test_absurd_metrics_leave_the_page_whole(tmp_path: Path, values: list[float]) -> None:
+    lines = [{"step": step, "accuracy/mean": value} for step, value in enumerate(values)]
+    made_views.run(tmp_path / "r", {0: BEFORE}, metrics=lines)
+    assert "<figure>" in page(Library(tmp_path), "")
+
+
 def test_older_and_wider_files_are_read(library: Library) -> None:
     """Files without the columns that came later, and with columns that nobody knows."""
     file = library.root / "deep" / "mine" / "evaluations" / "step_000010.parquet"
@@ -141,7 +182,7 @@ def test_links_that_lead_outside_are_left_out(library: Library, tmp_path_factory
     (library.root / "deep" / "half").mkdir()
     (library.root / "deep" / "half" / "metrics.jsonl").symlink_to(outside / "metrics.jsonl")
     (library.root / "loop").symlink_to(library.root)
-    catalog = Library(library.root).catalog()
+    catalog = Library(library.root).catalog
     assert len(catalog.entries) == 3
     assert list(catalog.entries["other"].steps) == [0]
     assert sum("leads outside" in notice for notice in catalog.notices) == 3
@@ -150,7 +191,7 @@ def test_links_that_lead_outside_are_left_out(library: Library, tmp_path_factory
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_a_pipe_does_not_hang_the_page(library: Library) -> None:
     os.mkfifo(library.root / "other" / "evaluations" / "step_000007.parquet")
-    catalog = Library(library.root).catalog()
+    catalog = Library(library.root).catalog
     assert list(catalog.entries["other"].steps) == [0]
     assert any("is not a record of a step" in notice for notice in catalog.notices)
 
@@ -158,7 +199,7 @@ def test_a_pipe_does_not_hang_the_page(library: Library) -> None:
 def test_a_name_that_is_no_text_has_a_key(tmp_path: Path) -> None:
     made_views.run(tmp_path / os.fsdecode(b"bad\xff<b>"), {0: BEFORE})
     library = Library(tmp_path)
-    (key,) = library.catalog().entries
+    (key,) = library.catalog.entries
     assert key == "bad%FF%3Cb%3E"
     shown = content(library, parse(View(a=key).query())[0], [])
     assert "bad⟨U+DCFF⟩&lt;b&gt;" in shown.plots
@@ -174,9 +215,9 @@ def test_curves_hold_the_numbers_in_order_of_steps(tmp_path: Path) -> None:
         b'{"step": 5, "a": 2}\n{"step": 0, "a": 1, "t": "text", "n": null}\nx\n{"step": 6, "a": Infinity}\n'
     )
     library = Library(tmp_path)
-    (entry,) = library.catalog().entries.values()
+    (entry,) = library.catalog.entries.values()
     assert [values.tolist() for values in entry.run.history("a")] == [[0, 5], [1.0, 2.0]]
-    assert any("metrics.jsonl:3 is damaged" in notice for notice in library.catalog().notices)
+    assert any("metrics.jsonl:3 is damaged" in notice for notice in library.catalog.notices)
 
 
 def test_damaged_lines_are_named(library: Library) -> None:
@@ -248,7 +289,6 @@ def test_filters(library: Library) -> None:
 
 
 def test_sorting(library: Library) -> None:
-    assert ids(library, sort="id")[:3] == ["gained", "lost", "only-a"]
     assert ids(library, sort="change", outcome="worse") == ["lost", "same"]
     assert ids(library, sort="change", descending=True)[:2] == ["gained", "timeout"]
     assert ids(library, sort="right-b", descending=True)[:3] == ["timeout", "undecided", "other"], "equals: by file"
@@ -258,12 +298,19 @@ def test_sorting(library: Library) -> None:
         assert sorted(ids(library, sort=sort)) == sorted(ids(library))
 
 
-def test_numbers_in_ids_are_sorted_as_numbers(tmp_path: Path) -> None:
-    made_views.run(tmp_path / "r", {0: [row for i in (10, 9, 2) for row in made_views.group(f"p-{i}", "c")]})
-    library = Library(tmp_path)
-    view, notices = library.resolve(View(sort="id"))
-    pair, numbers = library.select(view, notices)
-    assert [pair.ids[number] for number in numbers] == ["p-2", "p-9", "p-10"]
+def test_a_heading_leads_to_the_highest_then_the_lowest_then_the_order_of_the_file() -> None:
+    highest = View(sheet=2).sorted_by("change")
+    assert highest == View(sort="change", descending=True)
+    assert highest.sorted_by("change") == View(sort="change")
+    assert highest.sorted_by("change").sorted_by("change") == View()
+    assert highest.sorted_by("right-a") == View(sort="right-a", descending=True)
+
+
+def test_numbers_in_levels_are_sorted_as_numbers(tmp_path: Path) -> None:
+    made_views.run(
+        tmp_path / "r", {0: [row for i in (10, 9, 2) for row in made_views.group(f"p-{i}", "c", level=str(i))]}
+    )
+    assert [level for level, _ in content(Library(tmp_path), View(), []).choices["levels"]] == ["2", "9", "10"]
 
 
 def test_index_against_a_plain_reading(library: Library) -> None:
@@ -313,13 +360,11 @@ def test_a_file_that_is_replaced_is_read_anew(library: Library) -> None:
     file = library.root / "deep" / "mine" / "evaluations" / "step_000010.parquet"
     made_views.write_rows(file, BEFORE)
     os.utime(file, (1, 1))
-    library._catalog = None
-    assert ids(library, outcome="gained", b_step=10) == []
+    assert ids(library.now(), outcome="gained", b_step=10) == []
 
 
 def test_a_page_is_of_one_moment(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that is deleted while its page is made is still in the catalogue that the page began with."""
-    monkeypatch.setattr("simplerl.viewer.library.FRESH_S", -1.0)
     resolve = Library.resolve
 
     def deleted(self: Library, view: View) -> tuple[View, list[str]]:
@@ -345,7 +390,7 @@ def test_a_text_that_repeats_is_held_once(tmp_path: Path) -> None:
     """Kilobytes on disk that would be gigabytes, were every row written out."""
     count, text = 3000, "x" * 1_000_000
     made_views.run(tmp_path / "r", {0: made_views.group("p", "c")})
-    [records] = [held["held-out"] for held in Library(tmp_path).catalog().entries["r"].steps.values()]
+    [records] = [held["held-out"] for held in Library(tmp_path).catalog.entries["r"].steps.values()]
     same = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * count, pyarrow.int32()), pyarrow.array([text]))
     table = dict.fromkeys(("question", "answer", "response", "level", "kind"), same)
     table |= {"problem_id": pyarrow.array([f"p{i}" for i in range(count)]), "sample": pyarrow.array([0] * count)}
@@ -481,13 +526,13 @@ def test_the_neighbours_are_those_of_the_filters(library: Library) -> None:
 def test_tokens_come_from_the_runs_own_tokenizer(library: Library, tokenizer_64) -> None:
     checkpoint = library.root / "deep" / "mine" / "checkpoints" / "step_000010"
     tokenizer_64.save_pretrained(checkpoint)
-    tokens = library.tokens(library.catalog().entries["deep/mine"])
+    tokens = library.tokens(library.catalog.entries["deep/mine"])
     assert tokens.problem == ""
     assert tokens.texts([5, 6, 99, -1]) == [tokenizer_64.decode([5]), tokenizer_64.decode([6]), "⟨99⟩", "⟨-1⟩"]
     shutil.rmtree(checkpoint)
     checkpoint.mkdir()
     (checkpoint / "tokenizer.json").write_text('{"model": 1}')
-    tokens = Library(library.root).tokens(library.catalog().entries["deep/mine"])
+    tokens = Library(library.root).tokens(library.catalog.entries["deep/mine"])
     assert "cannot be read" in tokens.problem
     assert tokens.texts([5]) == ["⟨5⟩"]
 
@@ -509,6 +554,21 @@ def test_an_export_holds_what_is_shown(library: Library) -> None:
     assert "logprobs" not in rows[0]
     one = list(library.export(view.but(problem="lost")))
     assert [row["logprobs"] is not None for row in one] == [True] * 4
+
+
+def test_an_export_says_what_it_lacks(library: Library) -> None:
+    """An answer that has begun cannot be taken back: a side or a rest that cannot be read is a row of its own."""
+    view, _ = library.resolve(View(a="deep/mine", b="deep/mine"))
+    rows = library.export(view)
+    assert next(rows)["side"] == "A"
+    file = library.root / "deep" / "mine" / "evaluations" / "step_000010.parquet"
+    file.write_bytes(file.read_bytes()[:100])
+    *whole, last = rows
+    assert {row["side"] for row in whole} == {"A"}
+    assert len(whole) == len(BEFORE) - 1
+    assert list(last) == ["error"]
+    assert "step_000010.parquet" in last["error"]
+    assert [row for row in library.export(view.but(problem="gained")) if "error" in row]
 
 
 def test_an_empty_directory_says_so(tmp_path: Path) -> None:
@@ -562,10 +622,10 @@ def test_the_surface_of_a_search_is_a_table(tmp_path: Path) -> None:
     surface = _surface({"step": 3, "chosen": points[2], "points": points})
     assert surface["thresholds"] == [0.0, 0.5]
     assert surface["rows"] == [
-        (0.5, [(0.1, 0.25, False), (0.2, 0.5, False)]),
-        (1.0, [(0.4, 1.0, True), (None, 0.0, False)]),
+        (0.5, [(0.1, 1, False), (0.2, 2, False)]),
+        (1.0, [(0.4, 4, True), (None, 0, False)]),
     ]
     shown = piece("searches", "<b>run", [surface])
     assert "&lt;b&gt;run" in shown
     assert shown.count("<td") == 4
-    assert shown.count('class="h10 chosen"') == 1
+    assert shown.count('class="token c-h4 chosen"') == shown.count('class="token c-0"') == 1

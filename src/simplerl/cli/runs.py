@@ -46,8 +46,7 @@ def status_lines(run: Run) -> Iterator[str]:
         held = False
     table, now = run.status, time.time()
     seen = as_number(table.get("time"))
-    steps = run.setting("steps", "?")
-    head = f"{printable(str(run.path))}: step {run.last_step} of {printable(str(steps))}"
+    head = f"{printable(str(run.path))}: step {run.last_step} of {_number(run.planned[0])}"
     if not held and run.summary:
         yield f"{head}, finished"
         return
@@ -102,10 +101,9 @@ def lasting(seconds: float) -> str:
 def doctor(args: argparse.Namespace) -> int:
     """Say what goes wrong in each run, and what to try."""
     from simplerl.doctor import RULES, diagnose
-    from simplerl.doctor.rule import WINDOW, parse_thresholds
+    from simplerl.doctor.rule import parse_thresholds
 
     if args.rules:
-        print(f"window.steps = {WINDOW.default:g} {WINDOW.unit}: {WINDOW.meaning}")
         for name, rule in RULES.items():
             print(f"\n{name}: {rule.title}")
             for key, entry in rule.thresholds.items():
@@ -181,8 +179,7 @@ def report(args: argparse.Namespace) -> None:
     with Bar() as bar:
         bar.start("reading")
         sources = gather(args.paths)
-        options = {"examples": args.examples, "seed": args.seed, "pdf": folder is not None}
-        content = page.Content(sources, **options, progress=bar.start)
+        content = page.Content(sources, examples=args.examples, pdf=folder is not None, progress=bar.start)
     remarks = [f"{run.label}: {remark}" for run in content.runs for remark in run.remarks]
     for line in [*(f"left out: {line}" for line in content.damage), *remarks]:
         bar.say(visible(line))
@@ -200,7 +197,7 @@ def view(args: argparse.Namespace) -> None:
     from simplerl.viewer.page import HOST, open_server, serve
 
     library = Library(args.directory)
-    catalog = library.catalog()
+    catalog = library.catalog
     for notice in catalog.notices:
         print(f"warning: {visible(notice[:300])}", file=sys.stderr)
     server = open_server(library, args.port)

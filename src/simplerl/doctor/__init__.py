@@ -64,7 +64,7 @@ class Diagnosis:
         return {**asdict(self), "path": str(self.path), "healthy": self.healthy}
 
 
-def diagnose(path: Path, thresholds: Mapping[str, float] | None = None) -> Diagnosis:
+def diagnose(path: Path, thresholds: Mapping[str, Any] | None = None) -> Diagnosis:
     """Return what the rules find in a run directory, or in a result directory of `simplerl eval`.
 
     `thresholds` maps `RULE.NAME` to values instead of the defaults. Raises RunError where there is nothing to judge,
@@ -72,9 +72,9 @@ def diagnose(path: Path, thresholds: Mapping[str, float] | None = None) -> Diagn
     """
     from simplerl.runs.run import Run  # Arrow is not needed to know the rules, as a configuration does.
 
-    window, of_rules = all_thresholds(thresholds or {})
+    of_rules = all_thresholds(thresholds or {})
     run = Run(path)
-    observed, looked, warnings = observe(run, window=window)
+    observed, looked, warnings = observe(run)
     unfit = {name: reason for name, rule in RULES.items() if (reason := misfit(rule, observed))}
     results = {name: follow(name, observed, of_rules[name]) for name in RULES if name not in unfit}
     findings = [finding for finding in results.values() if finding]
@@ -91,7 +91,7 @@ def diagnose(path: Path, thresholds: Mapping[str, float] | None = None) -> Diagn
     )
 
 
-def observe(run: "Run", *, window: int) -> tuple[Observation, tuple[int, ...], tuple[str, ...]]:
+def observe(run: "Run") -> tuple[Observation, tuple[int, ...], tuple[str, ...]]:
     """Return what is known of a run on disk, the steps whose responses were read, and what was damaged and left out.
 
     Responses are those of training; after SFT, and of a result, those of the evaluations.
@@ -113,7 +113,7 @@ def observe(run: "Run", *, window: int) -> tuple[Observation, tuple[int, ...], t
         if seen:
             figures[step] = {**figures.get(step, {}), **seen}
             looked.append(step)
-    observed = Observation(config=flatten(run.config), stage=run.stage, window=window)
+    observed = Observation(config=flatten(run.config), stage=run.stage)
     for step in sorted(figures):
         observed.add(step, figures[step], examples.get(step))
     return observed, tuple(looked), tuple(warnings)
@@ -182,10 +182,10 @@ def _finding(name: str, symptom: Symptom, *, first: int, last: int, lasting: boo
 class Watch:
     """The same rules while a run goes on: a finding is said when it appears, and once more if it becomes serious."""
 
-    def __init__(self, config: Mapping[str, Any], *, kind: str, thresholds: Mapping[str, float]):
+    def __init__(self, config: Mapping[str, Any], *, kind: str, thresholds: Mapping[str, Any]):
         """`config` is the run's, as nested tables; `kind` its stage; `thresholds` maps `RULE.NAME` to set values."""
-        window, self._thresholds = all_thresholds(thresholds)
-        self._observed = Observation(config=flatten(config), stage=kind, window=window)
+        self._thresholds = all_thresholds(thresholds)
+        self._observed = Observation(config=flatten(config), stage=kind)
         self._since: dict[str, int] = {}
         self._said: dict[str, str] = {}
 
@@ -193,7 +193,7 @@ class Watch:
         """Take up what a run had recorded before it was resumed. What held then has been said."""
         from simplerl.runs.run import Run
 
-        observed, _, _ = observe(Run(path), window=self._observed.window)
+        observed, _, _ = observe(Run(path))
         observed.config, observed.stage = self._observed.config, self._observed.stage
         self._observed = observed
         for name in RULES:

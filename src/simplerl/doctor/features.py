@@ -39,17 +39,16 @@ def step_features(step: int, responses: Sequence["Answer"]) -> tuple[dict[str, f
         showing["text/restating"] = [response for response in valued if response.restating]
         shares["text/restating"] = len(showing["text/restating"]) / len(valued)
     examples = {name: [_example(step, name, first[0])] for name, first in showing.items() if first}
-    return {"text/responses": len(chosen), **shares, **correlations(chosen)}, examples
+    return {**shares, **correlations(chosen)}, examples
 
 
 def thin(responses: Sequence["Answer"]) -> Sequence["Answer"]:
     """Return at most `MOST` responses, of whole problems that lie evenly apart (of one huge problem: its first)."""
     if len(responses) <= MOST:
         return responses
-    groups: dict[str, list[Answer]] = defaultdict(list)
-    for response in responses:
-        groups[response.problem_id].append(response)
-    problems = list(groups.values())
+    from simplerl.runs.responses import by_problem  # Arrow is not needed to know the traits.
+
+    problems = list(by_problem(responses).values())
     wanted = max(1, int(MOST / (len(responses) / len(problems))))
     chosen = [problems[i * len(problems) // wanted] for i in range(min(wanted, len(problems)))]
     return [response for group in chosen for response in group][:MOST]

@@ -32,11 +32,9 @@ from simplerl.core.errors import ConfigError, SimpleRLError, nearest
 from simplerl.core.registry import Registry
 from simplerl.runs.metrics import as_number
 
-#: Figures of the responses are known at few steps: fewer of them make a window.
+#: Most values that make a window. Figures of the responses are known at few steps: fewer of them make one.
+WINDOW, TEXT_WINDOW = 10, 3
 TEXT = "text/"
-TEXT_WINDOW = 3
-#: Larger values are taken for this one, so that sums and ratios stay finite.
-LARGEST = 1e15
 
 #: 1 where a step's loss or gradient norm is recorded and is not a number, 0 where it is one.
 NOT_FINITE = "doctor/not_finite"
@@ -57,9 +55,8 @@ class Example:
 class Series:
     """The known values of one metric, in the order of their steps.
 
-    `width` values make a window: a third of them all, from 3 to the threshold `window.steps`. Means of windows: `early`
-    (the first), `recent` (the last), `windows` (all, [n − width + 1]), `before` (those that share no step with the last
-    one).
+    `width` values make a window: a third of them all, from 3 to `WINDOW`. Means of windows: `early` (the first),
+    `recent` (the last), `windows` (all, [n − width + 1]), `before` (those that share no step with the last one).
     """
 
     name: str
@@ -107,18 +104,17 @@ class Series:
 class Observation:
     """A run as it was known after some step. `at(step)` is the same run at an earlier step."""
 
-    def __init__(self, *, config: Mapping[str, Any] | None = None, stage: str = "train", window: int = 10):
-        """`config` is flat, its keys dotted; `stage` the command that made the run; `window` the most values of one.
+    def __init__(self, *, config: Mapping[str, Any] | None = None, stage: str = "train"):
+        """`config` is flat, its keys dotted; `stage` the command that made the run.
 
         `steps` are those with a record, `until` the one up to which the run is known.
         """
-        self.config, self.stage, self.window = dict(config or {}), stage, window
+        self.config, self.stage = dict(config or {}), stage
         self.until = -1
         self.steps: list[int] = []
         self._values: dict[str, tuple[list[int], list[float]]] = {}
         self._arrays: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._examples: dict[str, list[Example]] = {}
-        self._series: dict[str, Series] = {}
 
     def add(
         self, step: int, figures: Mapping[str, Any], examples: Mapping[str, Sequence[Example]] | None = None
@@ -133,33 +129,30 @@ class Observation:
             if name != "step" and not math.isnan(number := as_number(value)):
                 steps, values = self._values.setdefault(name, ([], []))
                 steps.append(step)
-                values.append(min(max(number, -LARGEST), LARGEST))
+                values.append(number)
                 self._arrays.pop(name, None)
         for name, shown in (examples or {}).items():
             self._examples.setdefault(name, []).extend(shown)
-        self._series.clear()
 
     def at(self, step: int) -> "Observation":
         """Return the run as it was known after a step. What was recorded is shared, not copied."""
         view = copy.copy(self)
-        view.until, view._series = step, {}
+        view.until = step
         return view
 
     def _width(self, name: str, count: int) -> int:
         if name.startswith(TEXT):
             return max(1, min(TEXT_WINDOW, count // 2))
-        return max(1, min(count, self.window, max(3, count // 3)))
+        return max(1, min(count, WINDOW, max(3, count // 3)))
 
     def series(self, name: str) -> Series:
         """Return the known values of a metric so far; empty where there are none."""
-        if name not in self._series:
-            if name not in self._arrays:
-                steps, values = self._values.get(name, ([], []))
-                self._arrays[name] = (np.array(steps, np.int64), np.array(values, np.float64))
-            steps_N, values_N = self._arrays[name]
-            count = int(np.searchsorted(steps_N, self.until, side="right"))
-            self._series[name] = Series(name, steps_N[:count], values_N[:count], self._width(name, count))
-        return self._series[name]
+        if name not in self._arrays:
+            steps, values = self._values.get(name, ([], []))
+            self._arrays[name] = (np.array(steps, np.int64), np.array(values, np.float64))
+        steps_N, values_N = self._arrays[name]
+        count = int(np.searchsorted(steps_N, self.until, side="right"))
+        return Series(name, steps_N[:count], values_N[:count], self._width(name, count))
 
     def aligned(self, *names: str) -> list[Series]:
         """Return several series at the steps at which all of them are known."""
@@ -250,16 +243,8 @@ class Finding:
 
 # -- thresholds by name: their defaults, and what a user sets them to (`RULE.NAME=VALUE`) ----------------------------
 
-#: What does not belong to one rule alone.
-WINDOW = Threshold(
-    10,
-    "what a rule averages over, at the beginning and at the end of what there is; shorter runs have a third of their "
-    "steps, from 3 up",
-    "steps",
-)
 
-
-def parse_thresholds(assignments: Iterable[str]) -> dict[str, float]:
+def parse_thresholds(assignments: Iterable[str]) -> dict[str, str]:
     """Return what `RULE.NAME=VALUE` texts set. Raises ConfigError, naming the nearest threshold."""
     values = {}
     for assignment in assignments:
@@ -267,41 +252,30 @@ def parse_thresholds(assignments: Iterable[str]) -> dict[str, float]:
         if not equals:
             raise ConfigError(f"threshold {assignment!r}: give RULE.NAME=VALUE, e.g. clip-ratio.share=0.3")
         values[name.strip()] = value.strip()
-    return checked(values)
+    all_thresholds(values)
+    return values
 
 
-def checked(values: Mapping[str, object]) -> dict[str, float]:
-    """Return thresholds as numbers, names checked. Raises ConfigError."""
-    known = {"window.steps": WINDOW}
+def all_thresholds(values: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Return rule → its thresholds by short names: `values` by `RULE.NAME`, else defaults. Raises ConfigError."""
+    by_rule: dict[str, dict[str, float]] = {}
     for name, rule in RULES.items():
         if not isinstance(rule, Rule):
             raise SimpleRLError(
                 f"the rule {name!r} ({RULES.place(name)}) is not a Rule; decorate its check with simplerl.doctor.rule"
             )
-        known |= {f"{name}.{key}": entry for key, entry in rule.thresholds.items()}
-    numbers: dict[str, float] = {}
+        by_rule[name] = {key: entry.default for key, entry in rule.thresholds.items()}
     for name, value in values.items():
-        if name not in known:
+        of_rule, _, key = name.rpartition(".")
+        if key not in by_rule.get(of_rule, ()):
+            known = [f"{one}.{key}" for one, thresholds in by_rule.items() for key in thresholds]
             raise ConfigError(f"unknown threshold {name!r}; {nearest(name, known)}")
-        entry, number = known[name], math.nan
+        entry, number = RULES[of_rule].thresholds[key], math.nan
         with contextlib.suppress(TypeError, ValueError):
-            number = float(value)  # type: ignore[arg-type]
+            number = float(value)
         # What no figure of the kind can be would make a rule speak always or never, without a word.
         wanted = "a finite number" if not math.isfinite(number) else "0 or more" if number < 0 <= entry.default else ""
         if wanted:
             raise ConfigError(f"threshold {name} = {value!r}: must be {wanted} ({entry.unit})")
-        numbers[name] = number
-    window = numbers.get("window.steps", 3)
-    if window < 3 or window != int(window):
-        raise ConfigError(f"threshold window.steps = {window:g}: must be a whole number, at least 3")
-    return numbers
-
-
-def all_thresholds(values: Mapping[str, object]) -> tuple[int, dict[str, dict[str, float]]]:
-    """Return the steps of a window, and rule → its thresholds by their short names, set ones instead of defaults."""
-    numbers = checked(values)
-    of_rules = {
-        name: {key: numbers.get(f"{name}.{key}", entry.default) for key, entry in rule.thresholds.items()}
-        for name, rule in RULES.items()
-    }
-    return int(numbers.get("window.steps", WINDOW.default)), of_rules
+        by_rule[of_rule][key] = number
+    return by_rule

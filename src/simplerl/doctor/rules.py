@@ -68,7 +68,7 @@ def _now_and_first(series: Series, figure: str = "", *, serious: bool = False) -
 @check
 def high(observed: Observation, t: Thresholds, series: Series, *_: Series) -> Seen:
     """See a metric that should be low; from the threshold `serious` on it is serious."""
-    if series.recent < t["level" if "level" in t else "share"]:
+    if not len(series) or series.recent < t["level" if "level" in t else "share"]:
         return None
     return _now_and_first(series, serious=series.recent >= t["serious"])
 
@@ -83,9 +83,12 @@ def trait(observed: Observation, t: Thresholds, share: Series) -> Seen:
 
 @check
 def verdict(observed: Observation, t: Thresholds, *counts: Series) -> Seen:
-    """See a high share of the first verdict among all."""
+    """See a high share of the first verdict among all, where it may be judged yet."""
     one = counts[0]
-    if not len(one) or (recent := ratio(one.recent, sum(series.recent for series in counts))) < t["share"]:
+    if (
+        len(one) < max(1, t.get("after", 1))
+        or (recent := ratio(one.recent, sum(series.recent for series in counts))) < t["share"]
+    ):
         return None
     early = ratio(one.early, sum(series.early for series in counts))
     serious = recent >= t.get("serious", math.inf)
@@ -270,17 +273,6 @@ def no_gradient(observed: Observation, t: Thresholds, updates: Series) -> Seen:
     return {"steps_without_update": share, **words, "serious": share >= 0.9}
 
 
-@check
-def no_answer(observed: Observation, t: Thresholds, *counts: Series) -> Seen:
-    seen = verdict(observed, t, *counts)
-    if seen is None or len(observed.series("verdict/no_answer")) < t["after"]:
-        return None
-    clip = observed.series("length/clip_ratio")
-    truncated = f"; {clip.recent:.1%} were truncated" if len(clip) else ""
-    shares = {"no_answer": seen["share"], "early_no_answer": seen["early_share"]}
-    return {**shares, "now": seen["now"], "truncated": truncated}
-
-
 # -- length ----------------------------------------------------------------------------------------------------------
 
 
@@ -315,11 +307,6 @@ def bare_box(observed: Observation, t: Thresholds, share: Series) -> Seen:
     if min(share.recent, share.last) < t["share"] or not (rose or stayed):
         return None
     return _now_and_first(share)
-
-
-@check
-def restating(observed: Observation, t: Thresholds, share: Series) -> Seen:
-    return None if share.last < t["share"] else high(observed, t, share)
 
 
 @check

@@ -6,7 +6,7 @@ A run, or a setting over at least three seeds, has one colour, marker and line s
 
 import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,7 +126,7 @@ def short(name: str, limit: int = 34) -> str:
 
 
 def _sheet(
-    drawn: Sequence[Group | str],
+    drawn: Sequence[Group],
     panels: Sequence[Panel],
     *,
     columns: int,
@@ -137,20 +137,15 @@ def _sheet(
     """Return a figure of panels; None where nothing is drawn. `further`: what the legend explains beside the series."""
     if not any(panel.lines or panel.dashed or panel.pale for panel in panels):
         return None
-    looks: dict[str, Any] = {_SHARED: {"color": "#555555", "marker": "o"}}
-    for number, one in enumerate(drawn):
-        looks |= {one: drawing.look(number)} if isinstance(one, str) else {one.name: drawing.look(one.number)}
+    looks = {one.name: drawing.look(one.number) for one in drawn}
     figure, _ = draw_sheet(panels, looks, columns=columns, width=width, height=height)
     # One legend under all panels, where there is more to tell apart than one curve.
-    own = {short(name): look for name, look in looks.items() if name != _SHARED} if len(looks) > 2 else {}
+    own = {short(name): look for name, look in looks.items()} if len(looks) > 1 else {}
     drawing.legend(figure, {**own, **(further or {})})
     return figure
 
 
 # -- figures of runs -----------------------------------------------------------------------------------------------
-
-#: The name of a curve that several runs share: it has no run's colour.
-_SHARED = "\0shared"
 
 _LENGTH: dict[str, Any] = {"ylabel": "length (tokens)", "xlabel": "step", "from_zero": True}
 _SHARE: dict[str, Any] = {"xlabel": "step", "scale": 100}
@@ -163,7 +158,7 @@ def _accuracy_and_length(drawn: Sequence[Group]) -> Any:
     return _two_panels(drawn, of_figures, pale, further=looks)
 
 
-def _two_panels(drawn: Sequence[Group | str], lines: Sequence[Any], pale: Sequence[Any], **options: Any) -> Any:
+def _two_panels(drawn: Sequence[Group], lines: Sequence[Any], pale: Sequence[Any], **options: Any) -> Any:
     """Return accuracy beside length over steps."""
     panels = [
         Panel(title="Accuracy", ylabel="accuracy (%)", **_SHARE, lines=lines[0], pale=pale[0], marked=True),
@@ -213,12 +208,8 @@ def _before_and_after(
         return of(evaluation) if evaluation else Band(x=[], mean=[])
 
     before, after = _curves(drawn, lambda run: curve(run.first)), _curves(drawn, lambda run: curve(run.last))
-    # Runs of one base model, evaluated with one noise, share a curve: it is drawn once.
-    shared = [curve for curve in before.values() if list(before.values()).count(curve) > 1]
-    dashed = {name: curve for name, curve in before.items() if curve not in shared}
-    dashed |= {_SHARED: shared[0]} if shared else {}
     further: dict[str, Any] = {"before": {**DASHED, "marker": "o"}, "after": {"marker": "o"}}
-    panels = [Panel(title="", lines=after, dashed=dashed, **panel)]
+    panels = [Panel(title="", lines=after, dashed=before, **panel)]
     return _sheet(drawn, panels, columns=1, width=width, height=2.6, further=further)
 
 
@@ -314,7 +305,7 @@ def _benchmarks_over_steps(results: Benchmarks) -> Any:
         {name: band_of([(x, figures.get(figure)) for x, figures in points]) for name, points in lines.items()}
         for figure in ("acc", "tokens")
     ]
-    return _two_panels(list(lines), of_figures, ({}, {}))
+    return _two_panels(_named(lines), of_figures, ({}, {}))
 
 
 def _benchmarks_pass_at_k(results: Benchmarks) -> Any:
@@ -327,4 +318,8 @@ def _benchmarks_pass_at_k(results: Benchmarks) -> Any:
             panels.append(Panel(title=short(name), lines=lines, **_PASS))
     columns = min(3, len(panels))
     width = drawing.COLUMN if columns == 1 else drawing.TEXT
-    return _sheet(list(results.table), panels, columns=columns, width=width, height=2.2)
+    return _sheet(_named(results.table), panels, columns=columns, width=width, height=2.2)
+
+
+def _named(names: Iterable[str]) -> list[Group]:
+    return [Group(name, (), number) for number, name in enumerate(names)]

@@ -26,6 +26,7 @@ from simplerl.core.errors import RunError
 from simplerl.core.seeds import generator
 from simplerl.core.types import UNDECIDED
 from simplerl.doctor import spread
+from simplerl.markup.text import quantity
 from simplerl.runs.files import flatten
 from simplerl.runs.metrics import as_number
 from simplerl.runs.run import BEHAVIOURS, Evaluation, Run, find_runs, is_run
@@ -48,9 +49,8 @@ class Evaluated:
         figures = source.figures
         self.source = source
         self.step = source.step or 0
-        self.accuracy = Estimate.of(figures.get("acc"))
-        self.length = Estimate.of(figures.get("tokens"))  # Mean length (tokens)
-        self.clip_ratio = Estimate.of(figures.get("clip_ratio"))
+        names = ("acc", "tokens", "clip_ratio")
+        self.accuracy, self.length, self.clip_ratio = (Estimate.of(figures.get(name)) for name in names)
         table = self.table("pass@k")
         known = {int(k): Estimate.of(figure) for k, figure in table.items() if re.fullmatch(r"[1-9]\d{0,5}", k)}
         self.pass_at = {k: known[k] for k in sorted(known) if known[k].known}
@@ -82,8 +82,8 @@ class ReportedRun:
         self.settings = flatten(run.config)
         self.environment = flatten(run.environment[-1]) if run.environment else {}
         """What the last session noted, by dotted keys: versions, commit, machine, hashes of its data."""
-        self.recorded = run.metrics["step"].to_pylist()  # Steps that metrics are recorded of
-        self.steps: int = max(self.recorded, default=0)  # The last step that is recorded; 0 where none is
+        self.everything = {"stage": run.stage, **self.environment, **self.settings}
+        self.steps = run.last_step
         self.seed = self.settings.get("seed")
         self.evaluations = [e for e in map(Evaluated, run.evaluations) if e.accuracy.known]
         self.remarks = self._remarks()  # What a reader should know: how far it is, what it lacks
@@ -124,12 +124,12 @@ class ReportedRun:
 
     def _remarks(self) -> list[str]:
         remarks = []
-        if not self.recorded:
+        if not self.run.lines:
             remarks.append("No step is recorded yet.")
         elif not self.finished:
-            budget = self.settings.get("token_budget")
-            planned = f"{budget:,} tokens" if isinstance(budget, int) and budget else self.settings.get("steps")
-            age = duration(time.time() - max(entry.stat().st_mtime for entry in self.path.iterdir()))
+            steps, budget = self.run.planned
+            planned = f"{quantity(budget)} tokens" if budget > 0 else quantity(steps)
+            age = duration(time.time() - self.run.written)
             remarks.append(
                 f"Not finished: shown up to its last complete line, step {self.steps} of {planned}, written {age} ago."
             )
@@ -198,11 +198,8 @@ ALWAYS = ("model", "data", "algorithm.name", "seed")
 #: Runs with different seeds from which an interval over seeds is given.
 ENOUGH_SEEDS = 3
 
-#: Parts of an environment that name the machine's own paths or change with every session.
-_NOT_ENVIRONMENT = ("start_step", "data_origin", "data.left_out", "base_model.path", "reference.path")
-
-Differences = dict[str, tuple[Any, ...]]
-"""Key → the value of each run."""
+#: What of a setting, and of an environment, is of this one run: its own paths, and what changes with every session.
+_OF_ONE_RUN = ("output_dir", "start_step", "data_origin", "data.left_out", "base_model.path", "reference.path")
 
 
 class Group(NamedTuple):
@@ -255,39 +252,25 @@ def series(settings: Sequence[Group]) -> tuple[Group, ...]:
 
 def _common_name(runs: Sequence[ReportedRun]) -> str:
     """Return what the names of several runs begin with; the model and algorithm where that is too little."""
-    columns = itertools.takewhile(lambda letters: len(set(letters)) == 1, zip(*(r.label for r in runs), strict=False))
-    common = "".join(letters[0] for letters in columns).rstrip("0123456789")
+    common = os.path.commonprefix([run.label for run in runs]).rstrip("0123456789")  # noqa: RUF071 (not of paths)
     common = re.sub(r"(^|[_\-. /])(seed|run|s)?[_\-. /]*$", "", common)
     known = (str(runs[0].settings.get(key, "?")) for key in ("model", "algorithm.name"))
     return common if len(common) >= 3 else " ".join(known)
-
-
-def _differences(tables: Sequence[Mapping[str, Any]], *, always: Sequence[str] = ()) -> Differences:
-    """Return the keys whose values differ between tables, with every table's value (None: it lacks the key).
-
-    `always` keys come first.
-    """
-    keys = dict.fromkeys(key for key in always if any(key in table for table in tables))
-    keys |= dict.fromkeys(key for table in tables for key in table)
-    rows = {key: tuple(table.get(key) for table in tables) for key in keys}
-    return {key: row for key, row in rows.items() if key in always or len(set(map(_text, row))) > 1}
 
 
 def _text(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
-def configuration_differences(runs: Sequence[ReportedRun]) -> Differences:
-    """Return the keys of the configuration that differ, and those that a reader always wants."""
-    tables = [{"stage": r.run.stage, **{k: v for k, v in r.settings.items() if k != "output_dir"}} for r in runs]
-    return _differences(tables, always=ALWAYS)
+def differences(runs: Sequence[ReportedRun]) -> dict[str, tuple[Any, ...]]:
+    """Return the keys of configuration and environment that differ, after those that a reader always wants.
 
-
-def environments(runs: Sequence[ReportedRun]) -> tuple[Differences, dict[str, Any]]:
-    """Return what differs between the environments of runs (versions, commit, machine, data), and what they share."""
-    tables = [{k: v for k, v in run.environment.items() if not k.startswith(_NOT_ENVIRONMENT)} for run in runs]
-    differ = _differences(tables)
-    return differ, {key: value for table in tables[:1] for key, value in table.items() if key not in differ}
+    Each with the value of every run, None where it lacks the key.
+    """
+    tables = [run.everything for run in runs]
+    keys = dict.fromkeys([*ALWAYS, *(key for table in tables for key in table if not key.startswith(_OF_ONE_RUN))])
+    rows = {key: tuple(table.get(key) for table in tables) for key in keys}
+    return {key: row for key, row in rows.items() if key in ALWAYS or len(set(map(_text, row))) > 1}
 
 
 # -- before and after, over seeds, one beside another, exploration, behaviours ---------------------------------------
@@ -310,9 +293,6 @@ Change = dict[str, Any]
 
 
 def _held_out(before: Evaluated, after: Evaluated, labels: Sequence[str]) -> Change:
-    for label, side in zip(labels, (before, after), strict=True):
-        if not side.readable:
-            raise RunError(f"the responses of {label} cannot be read")
     return compare(*(dataclasses.replace(e.source, label=n) for n, e in zip(labels, (before, after), strict=True)))
 
 
@@ -337,18 +317,6 @@ class OverSeeds(NamedTuple):
     mean: Estimate  # By Student's t over seeds; without interval where there are fewer than three
 
 
-def _measures(k: int) -> dict[str, tuple[bool, Callable[[ReportedRun], float]]]:
-    """Return what is averaged over seeds: label → (whether it is a share, the number of a run)."""
-    return {
-        "accuracy before": (True, lambda run: _of(run.first, "accuracy")),
-        "accuracy after": (True, lambda run: _of(run.last, "accuracy")),
-        "gain": (True, lambda run: _of(run.last, "accuracy") - _of(run.first, "accuracy")),
-        f"pass@{k or 'k'} after": (True, lambda run: run.last.pass_at[k].value if run.last and k else math.nan),
-        "length after": (False, lambda run: _of(run.last, "length")),
-        "truncated after": (True, lambda run: _of(run.last, "clip_ratio")),
-    }
-
-
 def _of(evaluated: Evaluated | None, name: str) -> float:
     return getattr(evaluated, name).value if evaluated else math.nan
 
@@ -356,7 +324,15 @@ def _of(evaluated: Evaluated | None, name: str) -> float:
 def over_seeds(groups: Sequence[Group]) -> list[dict[str, OverSeeds]]:
     """Return every measure of each setting over its seeds, by its label; pass@k at the largest k that all runs have."""
     known = [set(run.last.pass_at) for group in groups for run in group.independent if run.last]
-    measures = _measures(max(set.intersection(*known), default=0) if known else 0)
+    k = max(set.intersection(*known), default=0) if known else 0
+    measures: dict[str, tuple[bool, Callable[[ReportedRun], float]]] = {
+        "accuracy before": (True, lambda run: _of(run.first, "accuracy")),
+        "accuracy after": (True, lambda run: _of(run.last, "accuracy")),
+        "gain": (True, lambda run: _of(run.last, "accuracy") - _of(run.first, "accuracy")),
+        f"pass@{k or 'k'} after": (True, lambda run: run.last.pass_at[k].value if run.last and k else math.nan),
+        "length after": (False, lambda run: _of(run.last, "length")),
+        "truncated after": (True, lambda run: _of(run.last, "clip_ratio")),
+    }
     table: list[dict[str, OverSeeds]] = []
     for group in groups:
         table.append({})
@@ -371,8 +347,8 @@ def over_seeds(groups: Sequence[Group]) -> list[dict[str, OverSeeds]]:
 
 def paired_gain(group: Group, reference: Group) -> Estimate:
     """Return the difference in final accuracy from another setting, seed by seed; no value below three shared seeds."""
-    own, other = ({run.seed: run.last.accuracy.value for run in g.independent if run.last} for g in (group, reference))
-    gain = paired(own, other)
+    by_seed = ({str(r.seed): r.last.accuracy.value for r in g.independent if r.last} for g in (group, reference))
+    gain = paired(*by_seed)
     return gain if gain.n >= ENOUGH_SEEDS else Estimate()
 
 
@@ -437,8 +413,6 @@ class Judge(NamedTuple):
     judged: int
     undecided: int  # Responses for which it gave no answer that could be read
     curves: Mapping[str, Band]  # Behaviour → share of responses over steps, with 95% intervals over problems
-    agreement: Mapping[str, Estimate]
-    """Behaviour → Cohen's κ with the keywords; empty for these themselves, and where there are none."""
 
 
 def read_judges(run: ReportedRun) -> list[Judge]:
@@ -446,16 +420,12 @@ def read_judges(run: ReportedRun) -> list[Judge]:
     judgements = [judgement for judgement in run.run.behaviours() if judgement.step is not None]
     if not judgements:
         raise RunError(NOBODY)
-    table = behaviours.table(judgements)
-    agreed = {(a["judge"], a["settings"]): a["behaviours"] for a in table["agreement"]}
     judges: dict[str, Judge] = {}  # Judgements by several patterns, or prompts, are not mixed: the last settings hold.
-    for entry in table["judges"]:
+    for entry in behaviours.table(judgements)["judges"]:
         name, steps, undecided = entry["judge"], entry["steps"], sum(step["undecided"] for step in entry["steps"])
         curves = {n: band_of([(float(step["step"]), step["behaviours"][n]) for step in steps]) for n in BEHAVIOURS}
-        agreement = agreed.get((name, entry["settings"]), {})
-        kappas = {behaviour: Estimate.of(figures["kappa"]) for behaviour, figures in agreement.items()}
         judged = sum(step["responses"] for step in steps) - undecided
-        judges[name] = Judge(name, judged, undecided, curves, kappas)
+        judges[name] = Judge(name, judged, undecided, curves)
     return list(judges.values())
 
 
@@ -476,8 +446,8 @@ class Benchmarks:
 
 # -- responses before and after training -----------------------------------------------------------------------------
 # Chosen by a rule that is written in the report, and not by hand. A problem is right where at least half of its judged
-# samples are. Before and after give four kinds; from each, problems are drawn by the report's seed. Of a problem the
-# first sample is shown whose verdict agrees with its side.
+# samples are. Before and after give four kinds; from each, problems are drawn. Of a problem the first sample is shown
+# whose verdict agrees with its side.
 
 #: Kind → (right before, right after, what it is called).
 KINDS: dict[str, tuple[bool, bool, str]] = {
@@ -495,63 +465,51 @@ _TEXTS = ("level", "question", "answer", "response", "stop_reason", "extracted",
 class Examples(NamedTuple):
     """What was chosen from a run."""
 
-    before_step: int
-    after_step: int
+    steps: tuple[int, int]  # Before and after
     counts: Mapping[str, int]  # Kind → problems of that kind
-    chosen: Mapping[str, Sequence[tuple[Row, Row]]]
+    chosen: Mapping[str, Sequence[Sequence[Row]]]
     """Kind → problems, each with a response before and one after: rows of the records, with their `step`, and of the
     problem how many samples were `judged` and are `right`."""
     left_out: int  # Problems that only one side has, or that nobody could judge on one side
 
 
-def choose(run: ReportedRun, *, number: int, seed: int) -> Examples:
+def choose(run: ReportedRun, *, number: int) -> Examples:
     """Choose up to `number` problems of each kind. Raises RunError where that cannot be done."""
     if len(run.readable) < 2:
         raise RunError("There are not two evaluations whose responses can be read.")
     sides = (run.readable[0], run.readable[-1])
-    texts = [_rows(side) for side in sides]
-    before, after = ({problem: _judged(rows) for problem, rows in own.items()} for own in texts)
-    both = [p for p in before if before[p] and after.get(p)]
+    before, after = map(_judged, sides)
     kinds: dict[tuple[bool, ...], list[str]] = defaultdict(list)
-    for problem in both:
-        kinds[tuple(2 * sum(side[problem]) >= len(side[problem]) for side in (before, after))].append(problem)
-    drawn = {kind: _draw(kinds[right[:2]], number, seed, kind) for kind, right in KINDS.items()}
-
-    def example(problem: str, kind: str) -> tuple[Row, Row]:
-        columns = zip(texts, KINDS[kind][:2], sides, strict=True)
-        before, after = (_response(rows[problem], right, side.step) for rows, right, side in columns)
-        return before, after
-
+    for problem in sorted(p for p in before if before[p] and after.get(p)):
+        kinds[tuple(2 * sum(map(_right, side[problem])) >= len(side[problem]) for side in (before, after))] += [problem]
+    chosen: dict[str, list[list[Row]]] = {}
+    for kind, (*right, _) in KINDS.items():
+        problems = kinds[tuple(right)]
+        # The draw of one kind does not depend on the others.
+        drawn = generator(0, "report-examples", kind).permutation(len(problems))[:number]
+        columns = list(zip((before, after), right, sides, strict=True))
+        chosen[kind] = [[_response(rows[problems[i]], good, side.step) for rows, good, side in columns] for i in drawn]
     return Examples(
-        before_step=sides[0].step,
-        after_step=sides[1].step,
+        steps=(sides[0].step, sides[1].step),
         counts={kind: len(kinds[right[:2]]) for kind, right in KINDS.items()},
-        chosen={kind: [example(problem, kind) for problem in problems] for kind, problems in drawn.items()},
-        left_out=len(before.keys() | after.keys()) - len(both),
+        chosen=chosen,
+        left_out=len(before.keys() | after.keys()) - sum(map(len, kinds.values())),
     )
 
 
-def _rows(side: Evaluated) -> dict[str, list[Row]]:
-    """Return problem → its rows."""
-    groups: dict[str, list[Row]] = defaultdict(list)
+def _judged(side: Evaluated) -> dict[str, list[Row]]:
+    """Return problem → the rows of its samples that somebody could judge."""
+    judged: dict[str, list[Row]] = defaultdict(list)
     for row in side.source.responses(["problem_id", "sample", "verdict", *_TEXTS]).to_pylist():
-        groups[row["problem_id"]].append(row)
-    return groups
+        judged[row["problem_id"]] += [row] if row["verdict"] not in UNDECIDED else []
+    return judged
 
 
-def _judged(rows: Sequence[Row]) -> list[bool]:
-    """Return whether each judged sample is right."""
-    return [row["verdict"] == "correct" for row in rows if row["verdict"] not in UNDECIDED]
-
-
-def _draw(problems: Sequence[str], number: int, seed: int, kind: str) -> list[str]:
-    """Draw problems without replacement; the draw of one kind does not depend on the others."""
-    ordered = sorted(problems)
-    return [ordered[i] for i in generator(seed, "report-examples", kind).permutation(len(ordered))[:number]]
+def _right(row: Row) -> bool:
+    return row["verdict"] == "correct"
 
 
 def _response(rows: Sequence[Row], right: bool, step: int) -> Row:
     """Return the first sample whose verdict agrees with the side; there is one, because half or more of them do."""
-    judged = _judged(rows)
-    row = next(r for r in rows if r["verdict"] not in UNDECIDED and (r["verdict"] == "correct") == right)
-    return {**row, "step": step, "right": sum(judged), "judged": len(judged)}
+    row = next(row for row in rows if _right(row) == right)
+    return {**row, "step": step, "right": sum(map(_right, rows)), "judged": len(rows)}

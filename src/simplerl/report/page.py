@@ -25,14 +25,11 @@ from simplerl.report import outcomes
 from simplerl.report.figures import Figure
 from simplerl.report.outcomes import KINDS, NOBODY, SHAPES, ReportedRun, Sources, duration, or_why
 from simplerl.runs.files import make_directory, write_atomic
-from simplerl.runs.metrics import meaning
 
 T = TypeVar("T")
 
 #: Characters shown of a response; of a longer one its beginning and its end, where the answer is.
 RESPONSE_HEAD, RESPONSE_TAIL = 2400, 1200
-
-NONE = "–"
 
 
 class Content:
@@ -43,19 +40,17 @@ class Content:
         sources: Sources,
         *,
         examples: int = 3,
-        seed: int = 0,
         pdf: bool = True,
         progress: Callable[[str], None] = lambda _: None,
     ):
         """Make it. `progress` gets a word about each thing as it is made.
 
-        `examples`: problems of each kind to show from each run; `seed`: of their draw; `pdf`: draw figures as PDF too.
+        `examples`: problems of each kind to show from each run; `pdf`: draw figures as PDF too.
         """
-        self.per_kind, self.seed = examples, seed
+        self.per_kind = examples
         self.runs = runs = sources.runs
         self.groups = groups = outcomes.groups(runs)
-        self.configuration = outcomes.configuration_differences(runs)
-        self.environment, self.shared_environment = outcomes.environments(runs)
+        self.differences = outcomes.differences(runs)
 
         def each(what: str, of: Callable[[ReportedRun], T]) -> dict[str, T | str]:
             by_label = {}
@@ -69,8 +64,8 @@ class Content:
         self.judges = each("behaviours of", outcomes.read_judges)
         self.problems = each("problems of", outcomes.problems)
         self.explored = each("exploration of", outcomes.explore)
-        choosing = "choosing responses of"
-        self.examples = each(choosing, lambda run: outcomes.choose(run, number=examples, seed=seed)) if examples else {}
+        choose = functools.partial(outcomes.choose, number=examples)
+        self.examples = each("choosing responses of", choose) if examples else {}
         progress("comparing runs")
         self.against_first = outcomes.against_first(runs)
         several = any(len(group.independent) > 1 for group in groups)
@@ -102,7 +97,6 @@ def render(content: Content, *, command: str, now: datetime.datetime) -> str:
         "base64": lambda image: Safe(base64.b64encode(image).decode("ascii")),
     }
     names = [group.name for group in content.groups] + list(content.benchmarks.table if content.benchmarks else ())
-    metrics = sorted({name for run in content.runs for name in run.run.metrics.column_names} - {"step"})
     values: dict[str, Any] = {
         "c": content,
         "style": Safe(CSS + (here / "page.css").read_text(encoding="utf-8")),
@@ -111,9 +105,7 @@ def render(content: Content, *, command: str, now: datetime.datetime) -> str:
         "made": now.strftime("%Y-%m-%d %H:%M UTC"),
         "version": __version__,
         "kinds": KINDS,
-        "glossary": {name: about for name in metrics if (about := meaning(name))},
         "shapes": SHAPES,
-        "metrics": [(name, [_last(run, name) for run in content.runs]) for name in metrics],
         "nobody": NOBODY,
     }
     return environment(here, filters).get_template("page.html.j2").render(values)
@@ -128,11 +120,6 @@ def _response(text: str | None) -> Safe:
     return Safe(prose(text[:RESPONSE_HEAD]) + gap + prose(text[-RESPONSE_TAIL:]))
 
 
-def _last(run: ReportedRun, metric: str) -> str:
-    values = run.run.history(metric)[1]
-    return quantity(values[-1]) if len(values) else NONE
-
-
 # -- numbers and texts ---------------------------------------------------------------------------------------------
 
 
@@ -144,7 +131,7 @@ def written(figure: Any, **form: Any) -> str:
 def setting(value: Any) -> str:
     """Return a value of a configuration as one would write it."""
     if value is None or value == "":
-        return NONE if value is None else '""'
+        return "–" if value is None else '""'
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 

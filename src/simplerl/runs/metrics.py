@@ -19,8 +19,8 @@ METRICS = {f"{group}/{name}": meaning for group, names in _GROUPS.items() for na
 #: Prefixes of what depends on the machine's speed, and so differs between a run and the same run resumed.
 TIMINGS = ("time/", "throughput/", "memory/")
 
-#: Last step that is believed; more is damage.
-LAST_STEP = 10**12
+#: Last step, and largest number, that is believed; more is damage. Sums and ratios of such numbers stay finite.
+LAST_STEP, LARGEST = 10**12, 1e100
 
 
 def meaning(metric: str) -> str | None:
@@ -34,13 +34,9 @@ def meaning(metric: str) -> str | None:
 
 
 def as_number(value: Any) -> float:
-    """Return a number as a float; NaN for anything else, and for what a float cannot hold."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return math.nan
-    try:
-        return float(value) if math.isfinite(value) else math.nan
-    except OverflowError:
-        return math.nan
+    """Return a number as a float; NaN for anything else, and for what is infinite or beyond `LARGEST`."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
+    return float(value) if number else math.nan
 
 
 def scan_metrics(lines: JsonLines) -> tuple[dict[int, dict[str, Any]], list[int]]:

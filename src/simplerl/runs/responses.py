@@ -197,7 +197,7 @@ class ResponseFile:
     def check(self) -> None:
         """Raise RunError where the end of the file tells that it is damaged or holds something else."""
         with self.open() as file:
-            self._names(file.schema_arrow, REQUIRED)
+            self._names(file.schema_arrow, None)
 
     def read(self, columns: Sequence[str] | None = None) -> pyarrow.Table:
         """Return columns of every response (None: all), with the types of the schema.
@@ -240,14 +240,15 @@ class ResponseFile:
 
     def _names(self, schema: pyarrow.Schema, columns: Sequence[str] | None) -> tuple[list[str], list[str]]:
         """Return (columns to return, those in the file). Raises RunError where one is missing or of another type."""
-        names = list(columns or dict.fromkeys([*SCHEMA.names, *schema.names]))
-        present, no_record = [name for name in names if name in schema.names], "is not a record of judged responses"
-        if missing := [name for name in names if name in REQUIRED and name not in present]:
+        ours, theirs = (dict(zip(one.names, one.types, strict=True)) for one in (SCHEMA, schema))
+        names = list(columns or ours | theirs)
+        present, no_record = [name for name in names if name in theirs], "is not a record of judged responses"
+        if missing := [name for name in names if name in REQUIRED and name not in theirs]:
             raise RunError(f"{self.path} {no_record}: it has no column {', '.join(missing)}")
-        if unknown := [name for name in names if name not in SCHEMA.names and name not in present]:
-            raise RunError(f"{self.path} has no column {', '.join(unknown)}; it has {', '.join(schema.names)}")
-        kinds = [(name, SCHEMA.field(name).type, schema.field(name).type) for name in present if name in SCHEMA.names]
-        if odd := [f"{name} ({actual})" for name, wanted, actual in kinds if not _fits(wanted, actual)]:
+        if unknown := [name for name in names if name not in ours and name not in theirs]:
+            raise RunError(f"{self.path} has no column {', '.join(unknown)}; it has {', '.join(theirs)}")
+        known = [name for name in present if name in ours]
+        if odd := [f"{name} ({theirs[name]})" for name in known if not _fits(ours[name], theirs[name])]:
             raise RunError(f"{self.path} {no_record}: it has columns of another type: {', '.join(odd)}")
         return names, present
 
@@ -280,8 +281,13 @@ def _fits(wanted: pyarrow.DataType, actual: pyarrow.DataType) -> bool:
         return (types.is_list(actual) or types.is_large_list(actual)) and _fits(wanted.value_type, actual.value_type)
     if types.is_string(wanted):
         return types.is_string(actual) or types.is_large_string(actual)
-    kinds = (types.is_integer, types.is_boolean, types.is_map, types.is_struct)
-    return any(kind(wanted) and kind(actual) for kind in kinds)
+    if types.is_map(wanted):
+        parts = [(wanted.key_type, "key_type"), (wanted.item_type, "item_type")]
+        return types.is_map(actual) and all(_fits(part, getattr(actual, name)) for part, name in parts)
+    if types.is_struct(wanted):
+        names = [part.name for part in actual] if types.is_struct(actual) else ()
+        return all(part.name in names and _fits(part.type, actual.field(part.name).type) for part in wanted)
+    return any(kind(wanted) and kind(actual) for kind in (types.is_integer, types.is_boolean))
 
 
 def write_trajectories(

@@ -261,6 +261,18 @@ class Run:
         return max(self.lines, default=0)
 
     @property
+    def written(self) -> float:
+        """When metrics were last recorded, in seconds since 1970. Raises OSError where metrics.jsonl is not there."""
+        return (self.path / "metrics.jsonl").stat().st_mtime
+
+    @property
+    def planned(self) -> tuple[float, float]:
+        """Steps and sampled tokens at which it ends; 0 tokens are no end, NaN is what nobody has said."""
+        if self.stage == "sft":
+            return as_number(self.setting("sft.steps")), 0
+        return as_number(self.setting("steps")), as_number(self.setting("token_budget"))
+
+    @property
     def finished(self) -> bool:
         """Whether it came to its end: by its steps or its token budget; a result, whether it has its figures."""
         if self.is_result:
@@ -268,9 +280,7 @@ class Run:
         # A summary of fewer steps was written before the run was resumed with more.
         if not self.summary or not self.lines or as_number(self.summary.get("steps")) < self.last_step:
             return False
-        fine_tuning = self.stage == "sft"
-        steps = as_number(self.setting("sft.steps" if fine_tuning else "steps"))
-        budget = 0 if fine_tuning else as_number(self.config.get("token_budget"))
+        steps, budget = self.planned
         sampled = sum(as_number(line.get("tokens/sampled", 0)) for line in self.lines.values())
         return not self.last_step < steps or 0 < budget <= sampled
 
@@ -441,7 +451,10 @@ class Run:
             try:
                 points = table["surface"][max(table["surface"], key=int)]
                 names = ("temperature", "threshold", "query_effect")
-                checked = [{name: float(point[name]) for name in names} for point in [table["chosen"], *points]]
+                checked = [{name: as_number(point[name]) for name in names} for point in [table["chosen"], *points]]
+                checked[1:].index(checked[0])  # What was chosen is one of the points; NaN is equal to none.
+                if any(math.isnan(point["query_effect"]) for point in checked):
+                    raise ValueError("a point without a query effect")
             except (KeyError, TypeError, ValueError, AttributeError):
                 self._damaged(f"{file} does not hold the surface of a search: left out")
                 continue

@@ -10,10 +10,8 @@ import copy
 import dataclasses
 import functools
 import hashlib
-import math
+import itertools
 import os
-import threading
-import time
 import tomllib
 import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +26,6 @@ import pyarrow.compute
 
 from simplerl.core.errors import RunError, nearest
 from simplerl.core.types import UNDECIDED
-from simplerl.markup.text import natural
 from simplerl.runs.responses import ResponseFile
 from simplerl.runs.run import HELD_OUT, Run, find_runs
 
@@ -43,7 +40,7 @@ OUTCOMES: dict[str, str] = _TEXTS["outcomes"]
 TOKEN_COLUMNS: dict[str, tuple[str, str]] = _TEXTS["tokens"]
 
 #: What the table is sorted by, and how responses are read.
-SORTS = ("file", "id", "level", "right-a", "right-b", "change", "length-a", "length-b")
+SORTS = ("file", "right-a", "right-b", "change", "length-a", "length-b")
 MODES = ("rendered", "source", "differences", *TOKEN_COLUMNS)
 
 _CHOICES = {"outcome": tuple(OUTCOMES), "sort": SORTS, "mode": MODES}
@@ -100,13 +97,10 @@ class View:
         return dataclasses.replace(self, **changes)
 
     def sorted_by(self, sort: str) -> "View":
-        """Return it after a click on a heading: first what is most looked for, then the reverse, then the file's."""
-        first = sort not in ("id", "level")
+        """Return it after a click on a heading: first the highest, then the lowest, then the order of the file."""
         if self.sort != sort:
-            return self.but(sort=sort, descending=first)
-        if self.descending == first:
-            return self.but(sort=sort, descending=not first)
-        return self.but(sort="file", descending=False)
+            return self.but(sort=sort, descending=True)
+        return self.but(descending=False) if self.descending else self.but(sort="file")
 
 
 def parse(query: str) -> tuple[View, list[str]]:
@@ -194,13 +188,12 @@ class Records(NamedTuple):
 
 
 class Index:
-    """What is known of every response of a file without its text. Raises RunError where the file is damaged or foreign.
+    """What is known of every response of a file without its text. Raises RunError where the file is damaged.
 
     R rows of the file, P problems in order of appearance.
     """
 
     def __init__(self, records: Records):
-        ResponseFile(records.path).check()
         with records.open() as file:
             names = file.schema_arrow.names
             table = file.read(columns=[name for name in _LIGHT if name in names])
@@ -410,27 +403,19 @@ pair_up = functools.lru_cache(12)(Pair)
 
 def _order(pair: Pair, view: View, numbers: np.ndarray) -> np.ndarray:
     """Return the order of a view; equals stay in the order of the file, what has no number comes last either way."""
-    sort, down = view.sort, view.descending
-    if sort == "file":
-        return np.arange(len(numbers))[:: -1 if down else 1]
-    if sort in ("id", "level"):
-        texts = pair.ids if sort == "id" else pair.levels
-        keys = [natural(texts[number]) for number in numbers.tolist()]
-        return np.array(sorted(range(len(numbers)), key=keys.__getitem__, reverse=down), dtype=np.int64)
+    if view.sort == "file":
+        return np.arange(len(numbers))
     values = {
         "right-a": pair.share(0),
         "right-b": pair.share(1),
         "change": pair.change,
         "length-a": pair.length[0],
         "length-b": pair.length[1],
-    }[sort][numbers]
-    return np.argsort(-values if down else values, kind="stable")
+    }[view.sort][numbers]
+    return np.argsort(-values if view.descending else values, kind="stable")
 
 
 # -- the directory ---------------------------------------------------------------------------------------------------
-
-#: Seconds for which the directory is not looked at again.
-FRESH_S = 2.0
 
 #: The name among benchmarks of the responses that a run was trained on.
 TRAINING = "training"
@@ -459,12 +444,10 @@ LARGEST_TOKENIZER = 100_000_000
 class Entry(NamedTuple):
     """A run, or the results of one model: something with steps to choose from."""
 
-    key: str  # Its path under the directory, percent-encoded: what a link says
     name: str
     run: Run | None  # None for results
     steps: dict[int, dict[str, Records]]
     """Step → benchmark → responses. A run has `held-out` and `training`; 0 is the base model."""
-    ended: bool = True  # Whether there is nothing more to come
     stamp: Any = None  # What changes when the run does
 
     @property
@@ -478,14 +461,14 @@ class Entry(NamedTuple):
 
 
 class Catalog(NamedTuple):
-    """Every entry, in the order of names, and what was left out and why."""
+    """Every entry, by its path under the directory percent-encoded, as links name it, and what was left out and why."""
 
     entries: dict[str, Entry]
     notices: list[str]
 
 
 class Library:
-    """Reads one directory. Several requests may use it at a time. Raises RunError where there is no directory."""
+    """Reads one directory as it is when it is first asked. Raises RunError where there is no directory."""
 
     def __init__(self, directory: Path):
         try:
@@ -494,30 +477,20 @@ class Library:
             raise RunError(f"{directory} cannot be opened ({error.strerror}); give a directory with runs") from error
         if not self.root.is_dir():
             raise RunError(f"{directory} is a file; give the directory of a run, or one with runs in it")
-        self._lock = threading.Lock()
-        self._catalog: tuple[float, Catalog] | None = None
 
     # -- what there is ---------------------------------------------------------------------------------------------
 
-    def catalog(self) -> Catalog:
-        """Return what there is now."""
-        with self._lock:
-            if self._catalog is None or time.monotonic() - self._catalog[0] > FRESH_S:
-                catalog = self._scan()
-                self._catalog = (time.monotonic(), catalog)
-            return self._catalog[1]
-
     def now(self) -> "Library":
-        """Return it with the catalogue of this moment: runs that come or go while a page is made change nothing."""
-        same = copy.copy(self)
-        same._catalog = (math.inf, self.catalog())
-        return same
+        """Return the directory as it is now: runs that come or go while a page is made change nothing on it."""
+        now = copy.copy(self)
+        vars(now).pop("catalog", None)
+        return now
 
     def stamp(self) -> str:
         """Return what changes when anything under the directory does."""
-        catalog = self.catalog()
-        shown = [(entry.key, entry.stamp, entry.ended, entry.steps) for entry in catalog.entries.values()]
-        return hashlib.sha256(repr((shown, catalog.notices)).encode("utf-8", "replace")).hexdigest()
+        entries, notices = self.catalog
+        shown = [(key, entry.stamp, entry.steps) for key, entry in entries.items()]
+        return hashlib.sha256(repr((shown, notices)).encode("utf-8", "replace")).hexdigest()
 
     def inside(self, path: Path) -> bool:
         """Return whether a path, its links followed, is under the directory and there."""
@@ -526,7 +499,9 @@ class Library:
         except (OSError, RuntimeError):
             return False
 
-    def _scan(self) -> Catalog:
+    @functools.cached_property
+    def catalog(self) -> Catalog:
+        """What there is. It is looked for once; what was read of a run stays while its files do."""
         notices: list[str] = [_leads_out(link) for link in self._links_out(self.root)]
         entries: dict[str, Entry] = {}
         results: dict[tuple[Path, str], dict[int, list[tuple[str, str, Records]]]] = {}
@@ -552,7 +527,7 @@ class Library:
         for (folder, label), evaluated in results.items():
             key = f"results:{self._key(folder)}:{urllib.parse.quote(label, safe='', errors='surrogatepass')}"
             steps = {step: _named(own) for step, own in sorted(evaluated.items())}
-            entries[key] = Entry(key=key, name=f"{label} (eval)", run=None, steps=steps)
+            entries[key] = Entry(f"{label} (eval)", None, steps)
         shown = [notice.replace(f"{self.root}{os.sep}", "") for notice in notices]
         return Catalog(entries, list(dict.fromkeys(shown)))
 
@@ -571,8 +546,7 @@ class Library:
             if (records := self._records(path, notices)) is not None:
                 steps.setdefault(step, {})[benchmark] = records
         name = run.path.name if run.path == self.root else str(run.path.relative_to(self.root))
-        ended = (run.path / "summary.json").exists()
-        return Entry(key=self._key(run.path), name=name, run=run, steps=steps, ended=ended, stamp=stamp)
+        return Entry(name, run, steps, stamp)
 
     def _records(self, path: Path, notices: list[str]) -> Records | None:
         """Return a file of responses; None, with a notice, where it is damaged or leads outside."""
@@ -599,7 +573,7 @@ class Library:
 
     def metric_names(self, runs: Sequence[str]) -> list[str]:
         """Return the names of all metrics of some runs."""
-        chosen = [entry.run for key in runs if (entry := self.catalog().entries.get(key)) and entry.run]
+        chosen = [entry.run for key in runs if (entry := self.catalog.entries.get(key)) and entry.run]
         return sorted({name for run in chosen for name in run.metrics.column_names} - {"step"})
 
     def visits(self, entry: Entry, problem: str) -> list[dict[str, Any]] | str:
@@ -616,7 +590,7 @@ class Library:
 
     def resolve(self, view: View) -> tuple[View, list[str]]:
         """Fill what a view leaves open, and take out what is not there. Return it with a message for each of these."""
-        entries = self.catalog().entries
+        entries = self.catalog.entries
         notices: list[str] = []
         if not entries:
             return View(), notices
@@ -639,7 +613,7 @@ class Library:
         return dataclasses.replace(view, runs=runs, metrics=metrics, benchmark=benchmark, **sides), notices
 
     def _known(self, key: str, notices: list[str]) -> str:
-        entries = self.catalog().entries
+        entries = self.catalog.entries
         if not key or key in entries:
             return key
         notices.append(
@@ -653,7 +627,7 @@ class Library:
         sides: list[Index | None] = [None, None]
         for side, letter in enumerate("AB"):
             key, step = view.side(side)
-            entry = self.catalog().entries.get(key)
+            entry = self.catalog.entries.get(key)
             try:
                 if entry and (records := entry.at(step).get(view.benchmark)):
                     sides[side] = build(records)
@@ -698,23 +672,35 @@ class Library:
     def responses(self, pair: Pair, number: int, side: int) -> list[dict[str, Any]]:
         """Return all that is recorded of the responses of a problem on one side, by sample."""
         index, at = pair.sides[side], int(pair.numbers[side][number])
-        return read_rows(index.records, index.rows(at), SHOWN) if index is not None and at >= 0 else []
+        rows = read_rows(index.records, index.rows(at), SHOWN) if index is not None and at >= 0 else []
+        for row, name in itertools.product(rows, ("turns", "calls")):
+            if row.get(name):  # No turn and no call of ours lacks a part.
+                row[name] = [part for part in row[name] if part and None not in part.values()]
+        return rows
 
     def export(self, view: View) -> Iterator[dict[str, Any]]:
-        """Yield the responses that a resolved view shows: its problem's, else of all problems that pass its filters."""
-        (pair, numbers), entries = self.select(view, []), self.catalog().entries
+        """Yield the responses that a resolved view shows: its problem's, else of all problems that pass its filters.
+
+        What cannot be read is said at the end, in rows with nothing but an `error`.
+        """
+        notices: list[str] = []
+        (pair, numbers), entries = self.select(view, notices), self.catalog.entries
         for side, index in enumerate(pair.sides):
             key, step = view.side(side)
             if index is None or (side and view.side(0) == view.side(1)):
                 continue
             label = {"side": "AB"[side], "run": entries[key].name, "step": step, "benchmark": view.benchmark}
-            rows: Any = ()
-            if view.problem is None:
-                shown = np.isin(index.problem_R, pair.numbers[side][numbers])
-                rows = rows_in_order(index.records, np.flatnonzero(shown), EXPORTED)
-            elif view.problem in pair.positions:
-                rows = self.responses(pair, pair.positions[view.problem], side)
-            yield from (label | row for row in rows)
+            try:
+                if view.problem is None:
+                    shown = np.isin(index.problem_R, pair.numbers[side][numbers])
+                    rows: Any = rows_in_order(index.records, np.flatnonzero(shown), EXPORTED)
+                else:
+                    known = view.problem in pair.positions
+                    rows = self.responses(pair, pair.positions[view.problem], side) if known else ()
+                yield from (label | row for row in rows)
+            except RunError as error:
+                notices.append(str(error))
+        yield from ({"error": notice} for notice in dict.fromkeys(notices))
 
     # -- tokens ----------------------------------------------------------------------------------------------------
 
@@ -723,8 +709,8 @@ class Library:
 
         No model is loaded and no code of its is run. Results use the run of the same name.
         """
-        runs = [other.run for other in self.catalog().entries.values() if other.run]
-        runs = [entry.run] if entry.run else [run for run in runs if run.name == entry.name.removesuffix(" (eval)")]
+        others, name = self.catalog.entries.values(), entry.name.removesuffix(" (eval)")
+        runs = [entry.run] if entry.run else [other.run for other in others if other.run and other.run.name == name]
         problem = f"no tokenizer.json in checkpoints of {entry.name}"
         for file in [c.path / "tokenizer.json" for run in runs for c in reversed(run.checkpoints)]:
             if not file.exists():

@@ -8,7 +8,6 @@ import contextlib
 import errno
 import functools
 import html
-import itertools
 import json
 import math
 import socketserver
@@ -105,9 +104,9 @@ def page(library: Library, query: str) -> str:
 
 def content(library: Library, asked: View, complaints: list[str]) -> Content:
     """Return what a view shows, of a library of one moment. `complaints`: what of the link could not be used."""
-    entries = library.catalog().entries
+    entries = library.catalog.entries
     view, notices = library.resolve(asked)
-    notices = [*complaints, *notices, *library.catalog().notices]
+    notices = [*complaints, *notices, *library.catalog.notices]
     if not entries:
         message = (
             f"There are no runs in {library.root}: no directory with metrics.jsonl, and no result with "
@@ -165,12 +164,12 @@ def _steps(entry: Entry) -> Choices:
 
 
 def _plots(library: Library, view: View) -> str:
-    entries = [library.catalog().entries[key] for key in view.runs]
+    entries = [library.catalog.entries[key] for key in view.runs]
     runs = {}
     for entry in entries:
         if entry.run is not None:
             last = max(entry.run.metrics["step"].to_pylist(), default=None)
-            runs[entry.name if entry.ended else f"{entry.name} (not ended, step {last})"] = entry.run
+            runs[entry.name if entry.run.summary else f"{entry.name} (not ended, step {last})"] = entry.run
     sides = zip("AB", (view.side(0), view.side(1)), strict=True)
     marks = [(letter, step) for letter, (key, step) in sides if step is not None and key in view.runs]
     drawn = piece("charts", **charts(view.metrics[:MOST_METRICS], runs, marks)) if runs else ""
@@ -181,14 +180,14 @@ def _plots(library: Library, view: View) -> str:
 
 
 def _surface(search: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a search as a table: a row for each temperature, (query effect, its share of the largest, chosen)."""
+    """Return a search as a table: a row for each temperature, (query effect, quarters of the largest, chosen)."""
     effects = {(p["temperature"], p["threshold"]): p["query_effect"] for p in search["points"]}
     temperatures, thresholds = (sorted({point[side] for point in effects}) for side in (0, 1))
     most, chosen = max(effects.values()) or 1.0, (search["chosen"]["temperature"], search["chosen"]["threshold"])
 
-    def cell(point: tuple[float, float]) -> tuple[float | None, float, bool]:
+    def cell(point: tuple[float, float]) -> tuple[float | None, int, bool]:
         value = effects.get(point)
-        return value, max(value or 0.0, 0.0) / most, point == chosen
+        return value, round(4 * max(value or 0.0, 0.0) / most), point == chosen
 
     rows = [(t, [cell((t, r)) for r in thresholds]) for t in temperatures]
     return {"step": search["step"], "thresholds": thresholds, "rows": rows}
@@ -243,7 +242,7 @@ def _problem(library: Library, view: View, pair: Pair, chosen: np.ndarray, notic
     neighbours = [(pair.links[int(chosen[n])], text, css) for n, text, css in near if 0 <= n < len(chosen)]
     row = next(row for side in sides for row in side)
     # What came of the problem in training, of each run that is shown and has sampled it.
-    shown = [library.catalog().entries[key] for key in dict.fromkeys((view.a, view.b))]
+    shown = [library.catalog.entries[key] for key in dict.fromkeys((view.a, view.b))]
     histories = [(entry.name, library.visits(entry, pair.ids[number])) for entry in shown]
     other = sides[1][0] if pair.other_question[number] and all(sides) else None
     return (
@@ -256,7 +255,7 @@ def _problem(library: Library, view: View, pair: Pair, chosen: np.ndarray, notic
 
 
 def _grid(library: Library, view: View, sides: list[list[dict]], *, one_sided: bool) -> str:
-    entries = [library.catalog().entries[view.side(side)[0]] for side in (0, 1)]
+    entries = [library.catalog.entries[view.side(side)[0]] for side in (0, 1)]
     shown = [side for side in (0, 1) if sides[side] or not one_sided]
     heads = []
     for side in shown:
@@ -385,10 +384,8 @@ def open_server(library: Library, port: int) -> Server:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 continue
-            problem = f"cannot listen on port {candidate}: {error.strerror}; choose another --port"
-            if error.errno == errno.EACCES:
-                problem = f"port {candidate} is not allowed to you; choose one above 1023 with --port"
-            raise SimpleRLError(problem) from None
+            message = f"cannot listen on port {candidate}: {error.strerror}; choose another --port, above 1023"
+            raise SimpleRLError(message) from None
     raise SimpleRLError(f"ports {port} to {candidate} are all in use; choose another with --port")
 
 
@@ -414,7 +411,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif url.path == "/page.css":
             self._answer(CSS + (here / "page.css").read_text(encoding="utf-8"), "text/css")
         elif url.path == "/stamp":
-            self._answer(library.stamp())
+            self._answer(library.now().stamp())
         elif url.path == "/export":
             self._export(library.now(), url.query)
         else:
@@ -432,20 +429,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _export(self, library: Library, query: str) -> None:
         """Send the responses that a link shows as JSON lines."""
-        try:
-            view, complaints = library.resolve(parse(query)[0])
-            if complaints:
-                raise RunError("\n".join(complaints))
-            rows = (json.dumps(row, ensure_ascii=False) + "\n" for row in library.export(view))
-            lines = (line.encode("utf-8", "replace") for line in rows)
-            first = next(lines, b"")  # What cannot be read is found now, while there can still be a message.
-        except RunError as error:
-            self._answer(f"{error}\n", status=404)
+        view, complaints = library.resolve(parse(query)[0])
+        if complaints:
+            self._answer("\n".join([*complaints, ""]), status=404)
             return
+        rows = (json.dumps(row, ensure_ascii=False) + "\n" for row in library.export(view))
         name = f"{library.root.name}-{'problem' if view.problem is not None else 'responses'}.jsonl"
         disposition = f"attachment; filename*=UTF-8''{quote(name, safe='', errors='replace')}"
         headers = {"Content-Type": "application/x-ndjson; charset=utf-8", "Content-Disposition": disposition}
-        self._send(itertools.chain([first], lines), headers)
+        self._send((row.encode("utf-8", "replace") for row in rows), headers)
 
 
 def serve(server: Server) -> None:
