@@ -15,7 +15,7 @@ from simplerl.config.sections import JudgeConfig
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import Completion, Problem, Scored, Undecided, Verdict
 from simplerl.graders import BudgetSpent, Desk, quoted
-from simplerl.judge import EndpointError
+from simplerl.judge import EndpointError, Reply
 from simplerl.rewards import make_reward
 from simplerl.runs.run import Run
 from simplerl.train.loop import train
@@ -117,6 +117,8 @@ def test_rlbff_is_the_difference_of_logits(serve, tmp_path: Path) -> None:
     assert found[1].value == pytest.approx(math.log(0.01 / 0.9)), "what is not listed has at most the least that is"
     assert "neither yes nor no" in found[2].detail
     assert "gives no log-probabilities" in found[3].detail
+    above = Reply(text="Yes", first={"Yes": 800.0})
+    assert make_reward("rlbff").read(PROBLEM, above) == 0.0, "a probability above 1 is 1"
 
 
 @pytest.mark.parametrize(

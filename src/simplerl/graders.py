@@ -66,10 +66,8 @@ class Desk:
     def estimate(self, responses: int, tokens: int, answer_tokens: int) -> str:
         """Return what judging so many responses of up to so many tokens may cost, for a reader, before it is asked."""
         tokens_in, tokens_out = responses * (tokens + 300), responses * answer_tokens
-        words = (
-            f"{self.settings.model} judges up to {responses:,} responses: at most about {tokens_in:,} tokens in and "
-        )
-        words += f"{tokens_out:,} out"
+        words = f"{self.settings.model} judges up to {responses:,} responses: at most about {tokens_in:,} tokens in "
+        words += f"and {tokens_out:,} out"
         if self.settings.price_in or self.settings.price_out:
             most = cost(tokens_in, tokens_out, self.settings.price_in, self.settings.price_out)
             limit = f"judge.budget = {self.settings.budget:g}" if self.settings.budget else "no judge.budget"
@@ -285,5 +283,5 @@ class RLBFF(Judged):
                 shares[word] += math.exp(min(logprob, 0.0))
         if not any(shares.values()):
             raise ValueError("neither yes nor no is among the first tokens")
-        least = math.exp(min(reply.first.values()))  # What is not listed has at most this.
+        least = math.exp(min(0.0, *reply.first.values()))  # What is not listed has at most this.
         return math.log(max(shares["yes"], least, 1e-9)) - math.log(max(shares["no"], least, 1e-9))

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from simplerl.core.types import Completion, VersionSpan
 from simplerl.models.text import cut, decode
-from simplerl.rollout.backend import Request, Sampling
+from simplerl.rollout.backend import Request, Sampling, check_prompts
 
 
 def box_zero(prompt: str, noise_key: int) -> str:
@@ -39,6 +39,7 @@ class FakeBackend:
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Completion]]:
         """Yield one completion per request, in order; longer ones are truncated as a model's would be."""
+        check_prompts(requests, self.context_length, "the fake backend")
         for index, request in enumerate(requests):
             text = self.respond(decode(self.tokenizer, request.prompt_ids.tolist()), request.noise_key)
             tokens = [*self.tokenizer.encode(text, add_special_tokens=False), self.end]
