@@ -132,7 +132,8 @@ def test_two_threads_that_make_angles_each_have_enough(monkeypatch) -> None:
     shorter_2ND, forward = decoder._rotation(12), decoder.backbone.rotary_emb.forward
 
     def between(*arguments):
-        monkeypatch.setattr(type(decoder), "_angles_2ND", property(lambda _: shorter_2ND, lambda *_: None), raising=False)
+        theirs = property(lambda _: shorter_2ND, lambda *_: None)
+        monkeypatch.setattr(Decoder, "_angles_2ND", theirs, raising=False)
         return forward(*arguments)
 
     monkeypatch.setattr(decoder.backbone.rotary_emb, "forward", between)

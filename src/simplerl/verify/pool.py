@@ -13,7 +13,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -298,7 +297,7 @@ def main() -> None:
 
     settings = json.loads(sys.argv[1])
     threading.Thread(target=end_with, args=(settings["parent"],), daemon=True).start()
-    replies = open(0, "w", encoding="ascii", closefd=False)  # the socket; whatever a library prints goes nowhere
+    replies = os.fdopen(0, "w", closefd=False)  # the socket; whatever a library prints goes nowhere
     with contextlib.suppress(OSError, ValueError):  # systems without /proc, or with a lower limit already
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES, used + MEMORY_BYTES))
@@ -307,7 +306,8 @@ def main() -> None:
     sys.addaudithook(deny)
     print("ready", file=replies, flush=True)
     for line in sys.stdin:
-        signal.setitimer(signal.ITIMER_PROF, 3 * settings["seconds"] + 2)  # the kernel's guard behind the pool's own deadline
+        # The kernel's guard behind the pool's own deadline.
+        signal.setitimer(signal.ITIMER_PROF, 3 * settings["seconds"] + 2)
         outcome = _reply_to(**json.loads(line))
         print(json.dumps(asdict(outcome)), file=replies, flush=True)
         if outcome.rule == "limits" and outcome.status:
