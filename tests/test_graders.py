@@ -15,7 +15,7 @@ from simplerl.config.sections import JudgeConfig
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import Completion, Problem, Scored, Undecided, Verdict
 from simplerl.graders import BudgetSpent, Desk, quoted
-from simplerl.judge import EndpointError
+from simplerl.judge import EndpointError, Reply
 from simplerl.rewards import make_reward
 from simplerl.runs.run import Run
 from simplerl.train.loop import train
@@ -58,7 +58,12 @@ def asked(request: dict) -> str:
 
 def test_a_rubric_is_the_weighted_share_and_equal_responses_are_asked_once(serve, tmp_path: Path) -> None:
     server = serve(lambda request, number: said('Well: {"met": [true, false]}'))
-    weighted = Problem(**{**vars_of(PROBLEM), "meta": {"rubric": ["a", {"criterion": "b", "weight": 3}]}})
+    weighted = Problem(
+        **{
+            **vars_of(PROBLEM),
+            "meta": {"rubric": [{"criterion": "a", "weight": None}, {"criterion": "b", "weight": 3}]},
+        }
+    )
     assert scores(make_reward("rubric"), server, tmp_path, "x", "y", "x") == [Scored(0.5, {"rubric": 0.5})] * 3
     assert len(server.asked) == 2
     (scored,) = scores(make_reward("rubric"), server, tmp_path, "x", problem=weighted)
@@ -69,13 +74,24 @@ def test_a_rubric_is_the_weighted_share_and_equal_responses_are_asked_once(serve
     plain = Problem(id="q", question="?", answer="5", source="test", meta={"rubric": []})
     (none,) = scores(make_reward("rubric"), server, tmp_path, "x", problem=plain)
     assert none == Undecided("reward rubric does not apply", applies=False)
-    without = Problem(id="q", question="?", answer="5", source="test")
-    with pytest.raises(ConfigError, match="rubric needs criteria"):
-        scores(make_reward("rubric"), server, tmp_path, "x", problem=without)
+    for meta in ({}, {"rubric": None}):
+        without = Problem(id="q", question="?", answer="5", source="test", meta=meta)
+        assert (
+            scores(make_reward("rubric", {"criteria": ("A", "B")}), server, tmp_path, "x", problem=without)[0].value
+            == 0.5
+        )
+        with pytest.raises(ConfigError, match="rubric needs criteria"):
+            scores(make_reward("rubric"), server, tmp_path, "x", problem=without)
 
 
 @pytest.mark.parametrize(
-    "rubric", [[3], [{"weight": 1}], [{"criterion": "a", "weight": 0}], [{"criterion": "a", "weight": "x"}], 7]
+    "rubric",
+    [
+        [3],
+        [{"weight": 1}],
+        *([{"criterion": "a", "weight": weight}] for weight in (0, "x", math.inf)),
+        7,
+    ],
 )
 def test_a_rubric_that_is_none_is_said(rubric, serve, tmp_path: Path) -> None:
     problem = Problem(id="q", question="?", answer="5", source="test", meta={"rubric": rubric})
@@ -117,6 +133,8 @@ def test_rlbff_is_the_difference_of_logits(serve, tmp_path: Path) -> None:
     assert found[1].value == pytest.approx(math.log(0.01 / 0.9)), "what is not listed has at most the least that is"
     assert "neither yes nor no" in found[2].detail
     assert "gives no log-probabilities" in found[3].detail
+    above = Reply(text="Yes", first={"Yes": 800.0})
+    assert make_reward("rlbff").read(PROBLEM, above) == 0.0, "a probability above 1 is 1"
 
 
 @pytest.mark.parametrize(

@@ -66,10 +66,8 @@ class Desk:
     def estimate(self, responses: int, tokens: int, answer_tokens: int) -> str:
         """Return what judging so many responses of up to so many tokens may cost, for a reader, before it is asked."""
         tokens_in, tokens_out = responses * (tokens + 300), responses * answer_tokens
-        words = (
-            f"{self.settings.model} judges up to {responses:,} responses: at most about {tokens_in:,} tokens in and "
-        )
-        words += f"{tokens_out:,} out"
+        words = f"{self.settings.model} judges up to {responses:,} responses: at most about {tokens_in:,} tokens in "
+        words += f"and {tokens_out:,} out"
         if self.settings.price_in or self.settings.price_out:
             most = cost(tokens_in, tokens_out, self.settings.price_in, self.settings.price_out)
             limit = f"judge.budget = {self.settings.budget:g}" if self.settings.budget else "no judge.budget"
@@ -201,23 +199,23 @@ class Rubric(Judged):
     tables {criterion, weight}."""
 
     def _list(self, problem: Problem) -> list[tuple[str, float]]:
-        entries = problem.meta.get("rubric", self.criteria)
-        if not entries and "rubric" not in problem.meta:
+        own = problem.meta.get("rubric")  # None, as a weight's, also where a table has the column and nothing in it.
+        entries = self.criteria if own is None else own
+        if own is None and not entries:
             raise ConfigError(
                 "rubric needs criteria: sentences in the reward's params, or a column `rubric` of the data (an empty "
                 "list there: the reward does not apply)"
             )
         entries = [entries] if isinstance(entries, str) else entries
         try:
-            pairs = [
-                (e["criterion"], float(e.get("weight", 1))) if isinstance(e, Mapping) else (e, 1.0) for e in entries
-            ]
+            tables = [each if isinstance(each, Mapping) else {"criterion": each} for each in entries]
+            pairs = [(e["criterion"], 1.0 if e.get("weight") is None else float(e["weight"])) for e in tables]
         except (KeyError, TypeError, ValueError):
             pairs = [("", 0.0)]
-        if any(not isinstance(text, str) or not text or not weight > 0 for text, weight in pairs):
+        if any(not isinstance(text, str) or not text or not 0 < weight < math.inf for text, weight in pairs):
             raise ConfigError(
-                f"the rubric of {problem.id} must be sentences, or tables {{criterion, weight}} with weights above 0, "
-                f"got {entries!r:.200}"
+                f"the rubric of {problem.id} must be sentences, or tables {{criterion, weight}} with weights above 0 "
+                f"and finite, got {entries!r:.200}"
             )
         return pairs
 
@@ -285,5 +283,5 @@ class RLBFF(Judged):
                 shares[word] += math.exp(min(logprob, 0.0))
         if not any(shares.values()):
             raise ValueError("neither yes nor no is among the first tokens")
-        least = math.exp(min(reply.first.values()))  # What is not listed has at most this.
+        least = math.exp(min(0.0, *reply.first.values()))  # What is not listed has at most this.
         return math.log(max(shares["yes"], least, 1e-9)) - math.log(max(shares["no"], least, 1e-9))

@@ -152,7 +152,7 @@ class Endpoint:
                 raise TypeError
             told = (choice.get("logprobs") or {}).get("content") or []
             first = {str(e["token"]): float(e["logprob"]) for e in told[0]["top_logprobs"]} if told else None
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
             raise NoAnswer(f"the answer is not a chat completion: {self._clean(body)}") from None
         tokens_in, tokens_out = (n if type(n) is int and 0 <= n < MOST_TOKENS else None for n in counts)
         return Reply(

@@ -235,8 +235,19 @@ def test_what_cannot_be_read_is_undecided(answer: Answer, why: str, serve, capsy
     assert len(server.asked) == before + 1
 
 
+HUGE = {"message": {"content": "{}"}, "logprobs": {"content": [{"top_logprobs": [{"token": "a", "logprob": 10**400}]}]}}
+
+
 @pytest.mark.parametrize(
-    "body", ["<html>hello</html>", "[]", '{"choices": []}', '{"choices": [{"message": 3}]}', "[" * 9999]
+    "body",
+    [
+        "<html>hello</html>",
+        "[]",
+        '{"choices": []}',
+        '{"choices": [{"message": 3}]}',
+        "[" * 9999,
+        json.dumps({"choices": [HUGE]}),
+    ],
 )
 def test_what_is_no_chat_completion_is_no_answer(body: str, serve, capsys, tmp_path: Path) -> None:
     server, run = serve(lambda request, number: (200, body, {})), run_of(tmp_path / "run", STEPS)

@@ -162,6 +162,17 @@ def test_a_file_that_changed_is_imported_again_in_place_of_the_old(write) -> Non
     assert registry("reward")["second"](prompts=[""], completions=[""]) == [2.0]
 
 
+def test_a_file_that_comes_back_as_it_was_is_imported_again(write) -> None:
+    path = write(GOOD.format(name="first", value=1.0))
+    load_plugin(path)
+    write("raise ValueError")
+    with pytest.raises(PluginError):
+        load_plugin(path)
+    write(GOOD.format(name="first", value=1.0))
+    load_plugin(path)
+    assert "first" in registry("reward")
+
+
 def test_paths_are_absolute_and_modules_keep_their_name(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert canonical("ideas.py") == str(tmp_path / "ideas.py")

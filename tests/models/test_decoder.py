@@ -126,6 +126,20 @@ def test_a_response_may_be_longer_than_the_angles_made_before(tiny: Callable[[st
         torch.testing.assert_close(decoder.states(tokens_1T), own, rtol=1e-4, atol=1e-4)
 
 
+def test_two_threads_that_make_angles_each_have_enough(monkeypatch) -> None:
+    decoder = Decoder.of(load("cub-qwen").model)
+    assert decoder is not None
+    shorter_2ND, forward = decoder._rotation(12), decoder.backbone.rotary_emb.forward
+
+    def between(*arguments):
+        theirs = property(lambda _: shorter_2ND, lambda *_: None)
+        monkeypatch.setattr(Decoder, "_angles_2ND", theirs, raising=False)
+        return forward(*arguments)
+
+    monkeypatch.setattr(decoder.backbone.rotary_emb, "forward", between)
+    assert decoder._rotation(100).shape[1] >= 100
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_weights_in_another_order_give_the_same_products_or_are_left_as_they_are(dtype, monkeypatch) -> None:
     """The operators are PyTorch's own: a version or processor may not have them, or err."""

@@ -1,6 +1,7 @@
 """Engines in processes of their own answer as one in this process, however they end, and none outlives its run."""
 
 import contextlib
+import io
 import os
 import random
 import re
@@ -42,7 +43,7 @@ from simplerl.rollout import open_backend
 from simplerl.rollout.backend import Request, RolloutBackend, Sampling
 from simplerl.rollout.engines import Engines
 from simplerl.rollout.proof import ask_back
-from simplerl.rollout.wire import pack, pack_completion, unpack, unpack_completion
+from simplerl.rollout.wire import pack, pack_completion, receive, unpack_completion
 
 pytestmark = pytest.mark.engines
 
@@ -149,7 +150,7 @@ def test_a_completion_is_read_as_it_was_written() -> None:
         stop_reason="eos",
         versions=(VersionSpan(3, 0, 1), VersionSpan(4, 1, 2)),
     )
-    header, arrays = unpack(pack(*pack_completion(one)))
+    ((header, arrays),) = receive(io.BytesIO(pack(*pack_completion(one))))
     two = unpack_completion(header, arrays)
     assert (two.text, two.stop_reason, two.versions, two.entropies) == (one.text, "eos", one.versions, None)
     assert two.token_ids.tolist() == [5, 6]

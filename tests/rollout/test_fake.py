@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from simplerl.core.errors import ModelError
 from simplerl.core.types import Completion
 from simplerl.models.load import Policy
 from simplerl.rollout import open_backend
@@ -53,6 +54,13 @@ def test_stops_at_a_token_like_a_model(answer, cub) -> None:
     assert completion.text == " {2"
     assert completion.token_ids[-1] == token
     assert completion.stop_reason == "stop"
+
+
+def test_a_prompt_that_leaves_no_room_is_refused(cub) -> None:
+    backend = open_backend("fake", cub("cub-qwen"))
+    request = Request(prompt_ids=np.ones(backend.context_length, dtype=np.int32), noise_key=1)
+    with pytest.raises(ModelError, match="leaves no room"):
+        list(backend.generate([request], Sampling()))
 
 
 def test_sees_prompt_and_noise_and_reports_the_version(cub) -> None:

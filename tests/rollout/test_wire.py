@@ -14,7 +14,7 @@ import torch
 
 from simplerl.core.errors import ModelError, SimpleRLError
 from simplerl.rollout import wire
-from simplerl.rollout.wire import StoredWeights, pack, receive, shared_folder, to_frame, write_weights
+from simplerl.rollout.wire import StoredWeights, pack, receive, shared_folder, write_weights
 
 
 def test_weights_are_read_as_they_were_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,7 +45,7 @@ def test_weights_that_are_gone_are_not_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cut", [1, 5, 9, 40])
 def test_a_message_that_was_cut_short_is_none(cut: int) -> None:
-    frames = [to_frame(pack({"kind": "x", "n": n}, {"ids": np.arange(n)})) for n in range(3)]
+    frames = [pack({"kind": "x", "n": n}, {"ids": np.arange(n)}) for n in range(3)]
     data = b"".join(frames)
     assert [(header["n"], len(arrays["ids"])) for header, arrays in receive(io.BytesIO(data))] == [
         (0, 0),

@@ -19,7 +19,8 @@ def start_child(
 ) -> tuple[subprocess.Popen[bytes], socket.socket]:
     """Start Python with a command and settings (as JSON); return the process and this end of its socket.
 
-    The other end is its standard input; what it says goes to the file `said`. It imports what this process can.
+    The other end is its standard input; what it says goes to the file `said`. It imports what this process can, unless
+    the environment has another PYTHONPATH.
     """
     ours, theirs = socket.socketpair()
     path = [os.path.abspath(each) for each in sys.path]
@@ -31,7 +32,7 @@ def start_child(
             stdout=output,
             stderr=output,
             process_group=0,
-            env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join(path)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path), **environment},
         )
     return process, ours
 

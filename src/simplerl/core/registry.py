@@ -228,6 +228,7 @@ def load_plugin(name: str) -> Plugin:
     elif name in _LOADED:
         return _LOADED[name]
     forget(name)
+    _LOADED.pop(name, None)  # Its import may fail, and the file come back as it was.
     _loading.append(name)
     try:
         module = _import_file(name) if is_file else importlib.import_module(name)

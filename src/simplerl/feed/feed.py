@@ -34,7 +34,7 @@ from simplerl.core.types import Completion, Draw, TrajectoryGroup
 from simplerl.feed.samplers import Ledger, PromptSampler, chosen, replacements
 from simplerl.rollout.backend import Request, RolloutBackend, Sampling
 from simplerl.rollout.groups import Prompted, Rollout
-from simplerl.rollout.wire import pack, pack_completion, receive, to_frame, unpack_completion
+from simplerl.rollout.wire import pack, pack_completion, receive, unpack_completion
 from simplerl.runs.directory import RunDirectory
 from simplerl.runs.files import write_atomic
 
@@ -236,7 +236,7 @@ class Recorded:
         while rest:
             for number, completion in self.backend.generate(rest, sampling):
                 header, arrays = pack_completion(completion)
-                self._frames.append(to_frame(pack({**header, "address": _address(rest[number])}, arrays)))
+                self._frames.append(pack({**header, "address": _address(rest[number])}, arrays))
                 yield owners[number], completion
                 yield from look()
             rest, owners = [], []

@@ -146,12 +146,14 @@ class Decoder:
 
     def _rotation(self, columns: int) -> torch.Tensor:
         """Return what turns queries and keys at positions below `columns`: cosines and sines, [2, positions, D]."""
-        if self._angles_2ND.shape[1] < columns:
+        angles_2ND = self._angles_2ND  # Another thread may put a shorter table there meanwhile.
+        if angles_2ND.shape[1] < columns:
             cosine, sine = self.backbone.rotary_emb(torch.zeros(1), torch.arange(2 * columns)[None])
             half = sine.shape[-1] // 2
             # The half that comes to the other's place changes its sign: here the sine has it.
-            self._angles_2ND = torch.cat([cosine, torch.cat([-sine[..., :half], sine[..., half:]], -1)])
-        return self._angles_2ND
+            angles_2ND = torch.cat([cosine, torch.cat([-sine[..., :half], sine[..., half:]], -1)])
+            self._angles_2ND = angles_2ND
+        return angles_2ND
 
     def forget(self) -> None:
         """Read the weights again at the next call: nothing tells that an optimizer has changed them in place."""
@@ -195,17 +197,10 @@ class Decoder:
         if not self._layers:
             self._read()
         embedding, norm = self.backbone.embed_tokens.weight.detach(), self.backbone.norm
-        weight, epsilon, scaling = (
-            norm.weight.detach(),
-            norm.variance_epsilon,
-            self.backbone.layers[0].self_attn.scaling,
-        )
-        if (
-            self.compiled
-            and tokens == 1
-            and cache
-            and all(isinstance(each, Layer) and each.is_initialized for each in cache)
-        ):
+        weight, epsilon = norm.weight.detach(), norm.variance_epsilon
+        scaling = self.backbone.layers[0].self_attn.scaling
+        one_token = self.compiled and tokens == 1 and cache
+        if one_token and all(isinstance(each, Layer) and each.is_initialized for each in cache):
             keys, values = map(list, zip(*(layer.extended(1) for layer in cache), strict=True))
             weights = embedding, self._tensors, weight, angles_2ND
             return _compiled_token(tokens_RT, mask_RK, position_RT, keys, values, *weights, epsilon, scaling)

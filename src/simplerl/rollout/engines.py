@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -625,7 +625,8 @@ class _Serving:
 
         def look() -> None:
             """Take what has come meanwhile."""
-            for message in self._new():
+            for _ in range(self.inbox.qsize()):
+                message = self.inbox.get()
                 if message[0]["kind"] == "generate" and message[0]["call"] == header["call"]:
                     tickets.extend(message[0]["tickets"])
                     add(*message)
@@ -644,10 +645,3 @@ class _Serving:
                 look()
                 if header["call"] in self.given_up:
                     return
-
-    def _new(self) -> Iterator[Message]:
-        try:
-            while True:
-                yield self.inbox.get_nowait()
-        except Empty:
-            return

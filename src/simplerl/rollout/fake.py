@@ -8,12 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from simplerl.core.types import Completion, VersionSpan
 from simplerl.models.text import cut, decode
-from simplerl.rollout.backend import Request, Sampling
-
-
-def box_zero(prompt: str, noise_key: int) -> str:
-    """Answer 0, whatever the question."""
-    return " \\boxed{0}"
+from simplerl.rollout.backend import Request, Sampling, check_prompts
 
 
 class FakeBackend:
@@ -31,7 +26,7 @@ class FakeBackend:
         model: object = None,
         precision: str = "fp32",
         max_rows: int = 0,
-        respond: Callable[[str, int], str] = box_zero,
+        respond: Callable[[str, int], str] = lambda prompt, noise_key: " \\boxed{0}",
     ):
         """Directory, weights, precision and rows are those of every backend; here they change nothing."""
         self.tokenizer, self.end, self.context_length = tokenizer, min(stop_ids), context_length
@@ -39,6 +34,7 @@ class FakeBackend:
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Completion]]:
         """Yield one completion per request, in order; longer ones are truncated as a model's would be."""
+        check_prompts(requests, self.context_length, "the fake backend")
         for index, request in enumerate(requests):
             text = self.respond(decode(self.tokenizer, request.prompt_ids.tolist()), request.noise_key)
             tokens = [*self.tokenizer.encode(text, add_special_tokens=False), self.end]

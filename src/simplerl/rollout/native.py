@@ -43,11 +43,6 @@ def _alike(requests: Sequence[Request], chosen: Iterable[int]) -> list[int]:
     return sorted(chosen, key=lambda i: (len(requests[i].prompt_ids), requests[i].prompt_ids.tobytes(), i))
 
 
-def _last(states: torch.Tensor, width: int) -> torch.Tensor:
-    """Return the last `width` columns, filled up with zeros on the left."""
-    return functional.pad(states[..., -width:, :], (0, 0, max(0, width - states.shape[-2]), 0))
-
-
 def truncate(
     logprobs_RV: torch.Tensor, *, top_k: int, top_p: float, other_RV: torch.Tensor | None = None
 ) -> torch.Tensor:
@@ -135,10 +130,8 @@ class _Row:
     """A response under way."""
 
     index: int
-    limit: int
-    """Tokens at which it is truncated."""
     noise: np.ndarray
-    """float64 [limit]: the uniform number of each token, drawn ahead from the request's own address."""
+    """float64: the uniform number of each token up to where it is truncated, drawn ahead from the request's address."""
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     entropies: list[float] = field(default_factory=list)
@@ -196,8 +189,8 @@ class _Decoding:
         width = int(position_R.max())  # Columns that no row needs any more are dropped.
         for index, layer in enumerate(self.cache.layers):
             layer.rearrange([(each.cache.layers[index], rows) for each, rows in states], width)
-        masks = [_last(each.mask_RT[rows].unsqueeze(-1), width).squeeze(-1) for each, rows in states]
-        self.mask_RT = torch.cat(masks)
+        masks = [each.mask_RT[rows, -width:] for each, rows in states]
+        self.mask_RT = torch.cat([functional.pad(mask_RT, (width - mask_RT.shape[1], 0)) for mask_RT in masks])
         self.hidden_RH = torch.cat([each.hidden_RH[rows] for each, rows in states])
         self.position_R = position_R
         return self
@@ -286,11 +279,11 @@ class NativeBackend:
         usual = torch.get_num_threads()
         self._forget()
         try:
-            if self.device.type == "cpu" and self._tiny:
+            if alone := self._tiny and self.device.type == "cpu":
                 torch.set_num_threads(1)
             # A conversation's next request must find the batch as it always does: who grows is not split.
-            split = self._tiny and self.device.type == "cpu" and isinstance(requests, tuple)
-            if split and len(requests) >= SPLIT_REQUESTS and not self.between_tokens:
+            fixed = isinstance(requests, tuple) and not self.between_tokens
+            if alone and fixed and len(requests) >= SPLIT_REQUESTS:
                 yield from self._in_halves(requests, sampling)
             else:
                 yield from self._decode(requests, sampling, self.max_rows)
@@ -355,11 +348,11 @@ class NativeBackend:
         self._masked = sampling.masked
         waiting: deque[int] = deque()
         decoding: _Decoding | None = None
-        known = first = len(requests)
-        version = self.version
-        self._queue(requests, range(known), waiting)
+        known, first, version = 0, len(requests), self.version
         while waiting or decoding or known < len(requests):
-            self._queue(requests, range(known, known := len(requests)), waiting)
+            if known < len(requests):  # Like lengths together, behind those that wait.
+                check_prompts(requests[known:], self.context_length, self.name)
+                waiting += _alike(requests, range(known, known := len(requests)))
             running = len(decoding.rows) if decoding else 0
             free = max_rows - running
             # To join copies the cache of all: requests that came later wait until they are worth it.
@@ -394,12 +387,6 @@ class NativeBackend:
             )
             decoding.position_R = decoding.position_R + 1
 
-    def _queue(self, requests: Sequence[Request], new: range, waiting: deque[int]) -> None:
-        """Put new requests behind those that wait, like lengths together."""
-        if new:
-            check_prompts(requests[new.start : new.stop], self.context_length, self.name)
-        waiting += _alike(requests, new)
-
     def _draw(self, decoding: "_Decoding", sampling: Sampling) -> tuple[torch.Tensor, list[tuple[_Row, StopReason]]]:
         """Draw a token for every row. Return (token_R, the rows that have just ended, and why)."""
         noise = [0.0 if row.done else row.noise[len(row.tokens)] for row in decoding.rows]
@@ -423,7 +410,7 @@ class NativeBackend:
             row.logprobs.append(logprob)
             row.entropies.append(entropy)
             row.versions.append(self.version)
-            reason = self._ending(row, sampling) or ("length" if len(row.tokens) == row.limit else None)
+            reason = self._ending(row, sampling) or ("length" if len(row.tokens) == len(row.noise) else None)
             if reason:
                 row.done = True
                 ended.append((row, reason))
@@ -452,7 +439,7 @@ class NativeBackend:
         for index in members:
             limit = requests[index].limit(sampling, self.context_length)
             noise = np.random.Generator(np.random.Philox(key=requests[index].noise_key)).random(limit)
-            rows.append(_Row(index=index, limit=limit, noise=noise))
+            rows.append(_Row(index=index, noise=noise))
         return self._filled([requests[i].prompt_ids.tolist() for i in members], rows)
 
     def _filled(self, texts: Sequence[Sequence[int]], members: list[_Row]) -> "_Decoding":

@@ -5,7 +5,6 @@ sync the log-probabilities of a fixed text are compared with the learner's own.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -37,17 +36,12 @@ def ask_back(
 ) -> float:
     """Return how far an engine's log-probabilities of the text are from the policy's; nan where it cannot tell.
 
-    `own` gives the policy's where it is not in this process alone. Raises ModelError where they are further apart
-    than rounding explains.
+    `own` gives the policy's where its model is not in this process alone, or has gone on. Raises ModelError where they
+    are further apart than rounding explains.
     """
     ids = text_ids(policy)
-    return compare(backend, ids, lambda: own(ids) if own else text_logprobs(policy.model, ids), precision)
-
-
-def compare(backend: RolloutBackend, ids: Sequence[int], own: Callable[[], np.ndarray], precision: str) -> float:
-    """Return how far an engine's log-probabilities of a text are from the policy's own; see `ask_back`."""
     told = backend.logprobs(ids) if hasattr(backend, "logprobs") and len(ids) > 1 else None
-    wanted = np.zeros(0) if told is None else own()
+    wanted = np.zeros(0) if told is None else own(ids) if own else text_logprobs(policy.model, ids)
     if told is None or not np.isfinite(wanted).all():  # A policy that has diverged is named when it samples.
         return float("nan")
     # Of several engines each says its own.
@@ -60,17 +54,3 @@ def compare(backend: RolloutBackend, ids: Sequence[int], own: Callable[[], np.nd
             "it comes again, use --rollout.backend native and report it"
         )
     return gap
-
-
-@dataclass
-class Proofs:
-    """What the policies have said of the text themselves, for engines that are busy and are asked later."""
-
-    ids: list[int]
-    precision: str
-    own: dict[int, np.ndarray] = field(default_factory=dict)
-    """By version, those that can still be asked."""
-
-    def ask(self, backend: RolloutBackend) -> float:
-        """Have an engine prove that it has the policy of its version, as `ask_back` does."""
-        return compare(backend, self.ids, lambda: self.own[backend.version], self.precision)

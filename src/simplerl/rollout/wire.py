@@ -37,26 +37,15 @@ Message = tuple[dict[str, Any], dict[str, np.ndarray]]
 
 
 def pack(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None) -> bytes:
-    """Return a message as bytes."""
+    """Return a message as bytes, with their number before them."""
     named = {name: np.ascontiguousarray(values) for name, values in (arrays or {}).items()}
-    return safetensors.numpy.save(named, metadata={"header": json.dumps(header)})
-
-
-def unpack(data: bytes) -> Message:
-    """Return the message that `pack` made bytes of."""
-    length = int.from_bytes(data[:PREFIX], "little")
-    header = json.loads(json.loads(data[PREFIX : PREFIX + length])["__metadata__"]["header"])
-    return header, safetensors.numpy.load(data)
-
-
-def to_frame(data: bytes) -> bytes:
-    """Return a message's bytes with their length before them."""
+    data = safetensors.numpy.save(named, metadata={"header": json.dumps(header)})
     return len(data).to_bytes(PREFIX, "little") + data
 
 
 def send(connection: socket.socket, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None) -> None:
     """Send a message. Raises OSError where nobody is there."""
-    connection.sendall(to_frame(pack(header, arrays)))
+    connection.sendall(pack(header, arrays))
 
 
 def receive(file: BinaryIO) -> Iterator[Message]:
@@ -68,7 +57,9 @@ def receive(file: BinaryIO) -> Iterator[Message]:
         length = int.from_bytes(prefix, "little")
         if len(data := file.read(length)) < length:
             return
-        yield unpack(data)
+        length = int.from_bytes(data[:PREFIX], "little")
+        header = json.loads(json.loads(data[PREFIX : PREFIX + length])["__metadata__"]["header"])
+        yield header, safetensors.numpy.load(data)
 
 
 def pack_completion(completion: Completion) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -32,7 +32,7 @@ from simplerl.models.load import Policy, files_of, load, locate, locate_and_hash
 from simplerl.rollout import open_backend
 from simplerl.rollout.backend import RolloutBackend, Sampling
 from simplerl.rollout.groups import Prompted, Rollout, begin_notice, fingerprint, prompt
-from simplerl.rollout.proof import Proofs, ask_back, text_ids
+from simplerl.rollout.proof import ask_back, text_ids
 from simplerl.rollout.vllm import cache_shares
 from simplerl.rollout.wire import StoredWeights
 from simplerl.train.learner import Learner
@@ -69,9 +69,10 @@ class Components:
     rollout: Rollout
     evaluation: Rollout  # The same engine and verifier, drawing as `config.evaluation` says
     buffer: Store  # What is kept for later steps
-    proofs: Proofs
     environment: dict[str, Any]  # Versions, machine, data: what the configuration does not say
     running: ExitStack  # Ends what has been started
+    #: Version → what the policy said of the proof's text, for engines that are busy and are asked later.
+    proofs: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
 
     @property
     def backend(self) -> RolloutBackend:
@@ -90,9 +91,9 @@ class Components:
                 self.learner.copy_policy(mask.model)
             cast("Any", self.backend).mask.sync(mask.model.state_dict(keep_vars=True).items(), version)
         if not (lag := self.config.rollout.lag) or self.config.rollout.refresh == "in_flight":
-            return ask_back(self.backend, self.policy, self.proofs.precision, own=self.learner.text_logprobs)
-        self.proofs.own[version] = self.learner.text_logprobs(self.proofs.ids)
-        self.proofs.own.pop(version - lag - 1, None)
+            return self._ask_back(self.backend, self.learner.text_logprobs)
+        self.proofs[version] = self.learner.text_logprobs(text_ids(self.policy))
+        self.proofs.pop(version - lag - 1, None)
         return None
 
     def engines_at(self, version: int) -> tuple[RolloutBackend, float]:
@@ -103,7 +104,10 @@ class Components:
         if self.config.rollout.refresh == "in_flight":
             return self.backend, float("nan")
         engines = cast("Engines", self.backend).at(version)
-        return engines, self.proofs.ask(engines)
+        return engines, self._ask_back(engines, lambda ids: self.proofs[version])
+
+    def _ask_back(self, engine: RolloutBackend, own: Callable[[Sequence[int]], np.ndarray]) -> float:
+        return ask_back(engine, self.policy, self.environment["rollout_precision"], own=own)
 
     def snapshot(self, state: dict[str, Any], *, copies: bool) -> Callable[[Path], None]:
         """Return what writes a checkpoint: the learner's, kept rows, and the policies that still sample.
@@ -111,7 +115,7 @@ class Components:
         With `copies` it is the checkpoint of this moment, and may be written in another thread while training goes on.
         """
         learner, buffer = self.learner.snapshot(state, copies), copy.copy(self.buffer)
-        own = {version: self.proofs.own[version].tolist() for version in sorted(self.proofs.own)[:-1]}
+        own = {version: self.proofs[version].tolist() for version in sorted(self.proofs)[:-1]}
         paths = {version: cast("Engines", self.backend).path_of(version) for version in own}
         # An open file outlives its name, which the engines take away when training has gone on.
         policies = {(version, file.name): file.open("rb") for version in own for file in paths[version].iterdir()}
@@ -138,7 +142,7 @@ class Components:
             for version, values in own.items():
                 weights = StoredWeights(directory / POLICIES / version)
                 cast("Engines", self.backend).publish(weights, int(version))
-                self.proofs.own[int(version)] = np.array(values, dtype=np.float32)
+                self.proofs[int(version)] = np.array(values, dtype=np.float32)
 
     def close(self) -> None:
         """Release processes and memory."""
@@ -250,7 +254,6 @@ def _build(
         buffer=Store(
             config.buffer, config, lambda text: [*policy.encode(text), policy.end_token], policy.context_length
         ),
-        proofs=Proofs(ids=text_ids(policy), precision=samples_in),
         environment={
             **describe_machine(device),
             "ranks": config.learner.ranks,

@@ -13,7 +13,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -26,6 +25,7 @@ from pathlib import Path
 from queue import LifoQueue
 from typing import Any
 
+from simplerl.core.children import start_child
 from simplerl.core.errors import SimpleRLError, nearest
 from simplerl.core.types import Verdict, VerdictStatus
 from simplerl.verify import judge
@@ -113,20 +113,12 @@ class _Worker:
         self.end()
         if self.closed:
             return False
-        self.socket, theirs = socket.socketpair()
-        self.replies = self.socket.makefile("rb")
+        settings = {"parent": os.getpid(), "seconds": self.timeout_s}
+        # Not all that this process can import: a file in the working directory must not stand in for a module.
         path = [str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
-        with theirs:
-            # -P: a file in the working directory must not be able to stand in for a module. A group of its own: Ctrl-C
-            # is the trainer's to handle.
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", *COMMAND, str(os.getpid()), str(self.timeout_s)],
-                stdin=theirs.fileno(),
-                stdout=theirs.fileno(),
-                stderr=subprocess.DEVNULL,
-                process_group=0,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(path), **_ENVIRONMENT},
-            )
+        environment = {"PYTHONPATH": os.pathsep.join(path), **_ENVIRONMENT}
+        self.process, self.socket = start_child(COMMAND, settings, Path(os.devnull), environment)
+        self.replies = self.socket.makefile("rb")
         self.socket.settimeout(START_S)
         with contextlib.suppress(OSError, ValueError):
             if self.replies.readline() and not self.closed:
@@ -298,14 +290,14 @@ def _reply_to(alone: bool, **request: str) -> Outcome:
 
 
 def main() -> None:
-    """Answer requests until the input closes. Arguments: the parent's process id, and the seconds for an answer."""
+    """Answer requests until the input closes. Settings: the parent's process id, and the seconds for an answer."""
     import resource
 
     import simplerl.verify.points  # noqa: F401  before the limits are set
 
-    parent, seconds = int(sys.argv[1]), float(sys.argv[2])
-    threading.Thread(target=end_with, args=(parent,), daemon=True).start()
-    replies, sys.stdout = sys.stdout, sys.stderr  # whatever a library prints must not come between replies
+    settings = json.loads(sys.argv[1])
+    threading.Thread(target=end_with, args=(settings["parent"],), daemon=True).start()
+    replies = os.fdopen(0, "w", closefd=False)  # the socket; whatever a library prints goes nowhere
     with contextlib.suppress(OSError, ValueError):  # systems without /proc, or with a lower limit already
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES, used + MEMORY_BYTES))
@@ -314,7 +306,8 @@ def main() -> None:
     sys.addaudithook(deny)
     print("ready", file=replies, flush=True)
     for line in sys.stdin:
-        signal.setitimer(signal.ITIMER_PROF, 3 * seconds + 2)  # the kernel's guard behind the pool's own deadline
+        # The kernel's guard behind the pool's own deadline.
+        signal.setitimer(signal.ITIMER_PROF, 3 * settings["seconds"] + 2)
         outcome = _reply_to(**json.loads(line))
         print(json.dumps(asdict(outcome)), file=replies, flush=True)
         if outcome.rule == "limits" and outcome.status:
