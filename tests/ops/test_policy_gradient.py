@@ -1,7 +1,6 @@
 """Credit, ratios, losses and weights: literals computed by hand, second implementations, identities."""
 
 import math
-from typing import get_args
 
 import pytest
 import torch
@@ -9,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simplerl.ops.policy_gradient import (
+    CORRECTIONS,
     KL_ESTIMATORS,
-    Correction,
-    Normaliser,
+    NORMALISERS,
     adapted,
     clipped_policy_loss,
     clipped_share,
@@ -242,13 +241,13 @@ def test_a_mean_adds_up_to_one(mode: str) -> None:
     assert weights(mode).sum().item() == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("mode", get_args(Normaliser))
+@pytest.mark.parametrize("mode", NORMALISERS)
 def test_nothing_to_train_on_gives_zeros(mode: str) -> None:
     found = weights(mode, torch.zeros_like(MASK))
     assert found.tolist() == torch.zeros(4, 4).tolist()
 
 
-@pytest.mark.parametrize("mode", get_args(Normaliser))
+@pytest.mark.parametrize("mode", NORMALISERS)
 def test_excluded_responses_are_as_if_they_were_not_there(mode: str) -> None:
     """A response whose mask is empty changes nobody's weight; nor does a whole problem of them."""
     without = weights(mode, MASK[:3], GROUPS[:3])
@@ -257,7 +256,7 @@ def test_excluded_responses_are_as_if_they_were_not_there(mode: str) -> None:
     torch.testing.assert_close(weights(mode, more, torch.tensor([0, 0, 1, 1, 2, 2]))[:3], without)
 
 
-@pytest.mark.parametrize("mode", get_args(Normaliser))
+@pytest.mark.parametrize("mode", NORMALISERS)
 def test_order_padding_and_names_of_groups_change_nothing(mode: str) -> None:
     order = torch.tensor([2, 0, 3, 1])
     wide = torch.cat([MASK, torch.zeros(4, 3, dtype=torch.bool)], 1)
@@ -274,6 +273,8 @@ def test_a_million_tokens_are_counted_exactly() -> None:
 
 
 def test_wrong_arguments_are_refused() -> None:
+    with pytest.raises(ValueError, match="batch"):
+        normalise(MASK, GROUPS, mode="batch")
     with pytest.raises(ValueError, match="constant_length"):
         normalise(MASK, GROUPS, mode="constant")
 
@@ -428,6 +429,13 @@ def test_soft_maximum_of_nothing_decided_is_a_number() -> None:
     assert torch.isfinite(found).all()
 
 
+def test_wrong_arguments_are_refused_of_advantages() -> None:
+    with pytest.raises(ValueError, match="scale"):
+        advantages([1.0, 0.0], scale="std")
+    with pytest.raises(ValueError, match="shapes"):
+        group_relative(torch.zeros(2), torch.zeros(3), torch.ones(2, dtype=torch.bool))
+
+
 # -- token rewards, GAE and whitening: literals worked by hand, and the identities that tie them to plain returns ------
 
 T = torch.tensor
@@ -515,6 +523,11 @@ def test_following_skips_what_is_masked_out() -> None:
     assert found.tolist() == [[0.0, 4.0, 0.0, 5.0, 0.0]]
 
 
+def test_shapes_must_agree() -> None:
+    with pytest.raises(ValueError, match="shapes"):
+        gae(torch.zeros(1, 2), torch.zeros(1, 3), ones(1, 2))
+
+
 # -- estimators of the KL: literals, the clamp, and what they estimate -------------------------------------------------
 
 HALF = math.log(2)  # π = 1/2, π_ref = 1/4: d = log π_ref − log π = −log 2.
@@ -578,6 +591,11 @@ def test_k3_far_away_has_a_finite_value_and_no_gradient(d: float) -> None:
     assert logprobs.grad.item() == 0.0
 
 
+def test_unknown_estimator_is_refused() -> None:
+    with pytest.raises(ValueError, match="k4"):
+        kl(torch.zeros(1, 1), torch.zeros(1, 1), estimator="k4")
+
+
 @pytest.mark.parametrize(
     ("kl", "wanted"),
     [
@@ -614,7 +632,7 @@ def test_literals_of_correction(mode: str, factor: list, acted: list) -> None:
     torch.testing.assert_close(found[1], torch.tensor(acted, dtype=torch.float32))
 
 
-@pytest.mark.parametrize("mode", get_args(Correction))
+@pytest.mark.parametrize("mode", CORRECTIONS)
 def test_a_sampler_that_is_the_trainer_needs_none(mode: str) -> None:
     factor, acted = correction(SAMPLER, SAMPLER, CORRECTION_MASK, mode=mode, low=0.5, high=2.0)
     assert torch.equal(factor, CORRECTION_MASK.float())
@@ -630,6 +648,11 @@ def test_bounds_that_are_met_exactly_let_through() -> None:
 
 def test_the_factor_has_no_gradient() -> None:
     logprobs = LOGPROBS.clone().requires_grad_()
-    for mode in get_args(Correction):
+    for mode in CORRECTIONS:
         factor, _ = correction(logprobs, SAMPLER, CORRECTION_MASK, mode=mode, low=0.5, high=2.0)
         assert not factor.requires_grad
+
+
+def test_unknown_mode_is_refused() -> None:
+    with pytest.raises(ValueError, match="truncated"):
+        correction(LOGPROBS, SAMPLER, CORRECTION_MASK, mode="clip", low=0.5, high=2.0)

@@ -10,7 +10,7 @@ cannot change the gradient.
 
 import functools
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
@@ -19,6 +19,8 @@ Normaliser = Literal["token", "sequence", "prompt", "constant"]
 TrustMask = Literal["none", "two-side", "one-side", "ring"]
 Correction = Literal["none", "truncated", "token-mask", "sequence-mask"]
 KLEstimator = Literal["k1", "k2", "k3"]
+SCALES, NORMALISERS = get_args(Scale), get_args(Normaliser)
+TRUST_MASKS, CORRECTIONS = get_args(TrustMask), get_args(Correction)
 
 # -- credit of responses -----------------------------------------------------------------------------------------------
 
@@ -36,6 +38,8 @@ def group_moments(
     The standard deviation is the unbiased one; a group with a single included member has mean 0 and std 1, as in
     SimpleRL-Zoo's GRPO, so that its advantage is its reward. Members that are not included get their group's moments.
     """
+    if not rewards_B.shape == group_B.shape == included_B.shape:
+        raise ValueError(f"shapes differ: {rewards_B.shape}, {group_B.shape}, {included_B.shape}")
     groups, index_B = torch.unique(group_B, return_inverse=True)
     kept_B = included_B.double()
     rewards64_B = torch.where(included_B, rewards_B.double(), 0.0)
@@ -64,6 +68,8 @@ def group_relative(
     `batch` by the (biased) std of all centred rewards + ε, whose own mean is 0 (Lite PPO, arXiv 2508.08221), `none`
     does not divide (Dr. GRPO, arXiv 2503.20783).
     """
+    if scale not in SCALES:
+        raise ValueError(f"scale must be one of {', '.join(SCALES)}, got {scale!r}")
     count_B, mean_B, std_B = group_moments(rewards_B, group_B, included_B)
     size_B, _, _ = group_moments(rewards_B, group_B, torch.ones_like(included_B))
     kept_B = included_B & ~((count_B == 1) & (size_B > 1))
@@ -93,6 +99,8 @@ def soft_maximum(
 
     Between the mean (τ → ∞) and the largest reward (τ → 0). Exact for a group of equal rewards.
     """
+    if tau <= 0:
+        raise ValueError(f"tau must be positive, got {tau}")
     groups, index_B = torch.unique(group_B, return_inverse=True)
     rewards64_B = torch.where(included_B, rewards_B.double(), -torch.inf)
     top_P = torch.full((len(groups),), -torch.inf, dtype=torch.float64, device=rewards_B.device)
@@ -159,6 +167,8 @@ def gae(
     Generalised advantage estimation (arXiv 1506.02438, eq. 16). After the last token the value is 0: a truncated
     response is not continued by its estimate. λ = 1 is return − value; λ = 1 and V = 0 is the return.
     """
+    if not rewards_BT.shape == values_BT.shape == mask_BT.shape:
+        raise ValueError(f"shapes differ: {rewards_BT.shape}, {values_BT.shape}, {mask_BT.shape}")
     rewards64_BT, values64_BT = rewards_BT.double(), values_BT.double()
     advantages_BT = torch.zeros_like(rewards64_BT)
     later_B, value_B = torch.zeros_like(rewards64_BT[:, 0]), torch.zeros_like(rewards64_BT[:, 0])
@@ -195,7 +205,7 @@ def following(values_BT: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tensor:
 
 
 def normalise(
-    mask_BT: torch.Tensor, group_B: torch.Tensor, *, mode: Normaliser = "token", constant_length: int = 0
+    mask_BT: torch.Tensor, group_B: torch.Tensor, *, mode: str = "token", constant_length: int = 0
 ) -> torch.Tensor:
     """Return weights_BT (float32), 0 outside the mask. With |o_i| the masked tokens of response i:
 
@@ -206,6 +216,8 @@ def normalise(
 
     Responses and groups without a masked token count in no denominator; a mask without any token gives all zeros.
     """
+    if mode not in NORMALISERS:
+        raise ValueError(f"normaliser must be one of {', '.join(NORMALISERS)}; got {mode!r}")
     mask64_BT = mask_BT.double()
     tokens_B = mask64_BT.sum(1)
     responses = (tokens_B > 0).sum().clamp(min=1)
@@ -266,7 +278,7 @@ def trust_mask(
     ratio_BT: torch.Tensor,
     advantages_BT: torch.Tensor,
     *,
-    mode: TrustMask,
+    mode: str,
     low: float,
     high: float,
     ring_low: float,
@@ -278,6 +290,8 @@ def trust_mask(
     is where PPO's clip lets the gradient through · `ring` two-side ∨ (A ≥ 0 ∧ ρ ≤ 1 − ε'_l) ∨ (A ≤ 0 ∧ ρ ≥ 1 + ε'_h):
     far away the gradient leads back.
     """
+    if mode not in TRUST_MASKS:
+        raise ValueError(f"mask must be one of {', '.join(TRUST_MASKS)}; got {mode!r}")
     gain_BT, harm_BT = advantages_BT >= 0, advantages_BT <= 0
     near_BT = (ratio_BT >= 1 - low) & (ratio_BT <= 1 + high)
     if mode == "none":
@@ -305,12 +319,14 @@ def clipped_value_loss(
 # -- distances between policies ----------------------------------------------------------------------------------------
 
 
-def kl(logprobs_BT: torch.Tensor, ref_logprobs_BT: torch.Tensor, *, estimator: KLEstimator = "k3") -> torch.Tensor:
+def kl(logprobs_BT: torch.Tensor, ref_logprobs_BT: torch.Tensor, *, estimator: str = "k3") -> torch.Tensor:
     """Return a per-token estimate of KL(π‖π_ref) in nats, shape [B, T], from samples of π (Schulman, "Approximating KL
     divergence", 2020). With d = log π_ref − log π:
 
     `k1` −d · `k2` d²/2 · `k3` e^d − d − 1, clamped to [−10, 10] as in SimpleRL-Zoo ("low_var_kl").
     """
+    if estimator not in KL_ESTIMATORS:
+        raise ValueError(f"KL estimator must be one of {', '.join(KL_ESTIMATORS)}; got {estimator!r}")
     return KL_ESTIMATORS[estimator](ref_logprobs_BT - logprobs_BT)
 
 
@@ -344,6 +360,8 @@ def correction(
     low ≤ ρ ≤ high, else 0 (IcePop, 2025) · `sequence-mask` 1 for a response whose geometric mean of ρ lies within
     [low, high], else 0 on all of it · `none` 1.
     """
+    if mode not in CORRECTIONS:
+        raise ValueError(f"correction must be one of {', '.join(CORRECTIONS)}; got {mode!r}")
     gap_BT = torch.where(mask_BT, logprobs_BT.detach() - sampler_BT, 0.0)
     ratio_BT = gap_BT.exp()
     if mode == "none":
