@@ -332,7 +332,7 @@ def resolve(recipe: str | None, overrides: Mapping[str, Any], say: Callable[[str
     contradicts itself in the overrides and in a .toml file of the user's is an error.
     """
     load_plugins(_plugin_names(overrides.get("plugins", ())))  # A plug-in may bring the recipe.
-    recipe = recipe or default_recipe(overrides)
+    recipe = str(recipe or default_recipe(overrides))  # From Python it may be a Path.
     owner = RECIPES.plugin(recipe)
     table = merge(merge(read_recipe(recipe), overrides), {"plugins": [owner] if owner else []})
     own = {key for name, _, table in recipe_chain(recipe) if name not in RECIPES for key in flatten(table)}

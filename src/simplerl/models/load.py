@@ -189,7 +189,7 @@ def load(name: str, *, device: str | torch.device = "cpu", attention: str = "", 
             "name; a hub model that is already in the local cache also loads with HF_HUB_OFFLINE=1."
         ) from error
     if has_values := not files_of(model):
-        _check_weights(name, model, missing)
+        check_weights(name, model, missing)
         model = model.to(device)
     if grouped:
         tried = model if has_values else few_layers(model)
@@ -283,7 +283,7 @@ def weights_of(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
             yield name, values.detach()
 
 
-def _check_weights(name: str, model: PreTrainedModel, missing: Collection[str]) -> None:
+def check_weights(name: str, model: PreTrainedModel, missing: Collection[str] = ()) -> None:
     """Raise ModelError for weights that the files do not hold (they would be random), or that are not numbers."""
     if missing:
         raise ModelError(

@@ -483,7 +483,8 @@ def load_problems(config: Config, say: Callable[[str], None], inputs: Inputs | N
         )
     if len(shared) == len(train):
         raise DataError(
-            f"every training problem of {config.data} is also held out ({source or 'its test split'}); give other "
+            f"every training problem of {config.data} is also held out "
+            f"({source or ('its test split' if 'held_out' in read else 'evaluation.holdout of them')}); give other "
             "problems with --evaluation.data, or leave it out"
         )
     return Split(
