@@ -207,8 +207,8 @@ def evaluate(
     try:
         rules = TypeAdapter(Settings).validate_python(settings)
     except ValidationError as error:
-        name, wrong = error.errors()[0]["loc"][0], error.errors()[0]["msg"]
-        raise ConfigError(f"{name} = {settings[str(name)]!r}: {wrong}") from None
+        key, wrong = str(error.errors()[0]["loc"][0]), error.errors()[0]["msg"]
+        raise ConfigError(f"{key} = {settings[key]!r}: {wrong}") from None
     names = [str(each.path) if isinstance(each, Run) else each for each in _several(models)]
     questions = _several(benchmarks)
     for what, given in (("models", names), ("benchmarks", questions)):

@@ -216,6 +216,13 @@ def test_the_papers_protocol(step, name, settings, temperature, top_p, samples) 
     assert found["template"]["name"] == "plain"
 
 
+def test_the_begin_of_text_token_may_be_chosen() -> None:
+    assert [rules(20, special_tokens=chosen)["template"]["special_tokens"] for chosen in (None, "bos")] == [
+        "auto",
+        "bos",
+    ]
+
+
 def test_nonsense_settings_are_explained() -> None:
     with pytest.raises(ConfigError, match="same response 4 times"):
         Settings(samples=4, temperature=0.0)

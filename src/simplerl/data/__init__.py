@@ -280,7 +280,7 @@ def _read(
         raise ConfigError(f"data set {base!r} is made here, so there is no {at!r} to read it from; leave out '@{at}'")
     if part.task and "task" not in takes:
         raise ConfigError(f"data set {base!r} has no tasks; leave out ':{part.task}'")
-    given = {"levels": levels, "at": at, "task": part.task, "options": more}
+    given: dict[str, Any] = {"levels": levels, "at": at, "task": part.task, "options": more}
     given = {"size": size, "seed": seed, **{key: value for key, value in given.items() if value}}
     try:
         inspect.signature(loader).bind(split, **given)

@@ -26,7 +26,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -136,6 +136,7 @@ class Settings:
 
     template: str | None = None  # Name or file; None: the run's or the recipe's
     stop: tuple[str, ...] | None = None  # Strings that end a response; None: the run's or the recipe's
+    special_tokens: Literal["auto", "none", "bos"] | None = None  # `prompt.special_tokens`; None: the run's or recipe's
     temperature: float | None = None
     top_p: float | None = None
     samples: int = 1
@@ -200,7 +201,7 @@ def protocol_for(
     template = settings.template or target.config.get("template") or "simple"
     prompts = {
         "system": trained.get("system", "") if template == "chat" else "",
-        "special_tokens": trained.get("special_tokens", "none"),
+        "special_tokens": settings.special_tokens or trained.get("special_tokens", "none"),
     }
     policy = settings.policy or loaded.benchmark.policy
     # What was asked for, with the run's settings where it is the run's own.
