@@ -217,10 +217,8 @@ def test_the_papers_protocol(step, name, settings, temperature, top_p, samples) 
 
 
 def test_the_begin_of_text_token_may_be_chosen() -> None:
-    assert [rules(20, special_tokens=chosen)["template"]["special_tokens"] for chosen in (None, "bos")] == [
-        "auto",
-        "bos",
-    ]
+    chosen = [rules(20, special_tokens=each)["template"]["special_tokens"] for each in (None, "bos")]
+    assert chosen == ["none", "bos"], "of a configuration from before there was a choice it is none"
 
 
 def test_nonsense_settings_are_explained() -> None:
