@@ -107,9 +107,9 @@ def sft(
     overrides, inputs = _objects(settings, top_level, model=model, data=data)
     if demonstrations is not None:
         if not isinstance(demonstrations, str | Path):
-            rows = [dict(row) for row in demonstrations]
+            rows = _rows(demonstrations, "demonstrations")
             demonstrations = remember(rows, f"{len(rows)} demonstrations, sha256 {_digest(rows)}")
-        overrides["sft"] = {**overrides.get("sft", {}), "data": str(demonstrations)}
+        _lay(overrides, "sft", {"data": str(demonstrations)})
     return _run("sft", recipe, overrides, inputs, output_dir, plugins, resume, quiet, callbacks)
 
 
@@ -165,7 +165,7 @@ def sample(
 
     overrides, inputs = _objects(settings, top_level, model=model, data=data)
     say: Callable[[str], None] = (lambda line: None) if quiet else print
-    named = merge(merge(overrides, {"plugins": [str(name) for name in plugins]}), WITHOUT_LEARNING)
+    named = merge(merge(overrides, {"plugins": [*map(str, _several(plugins))]}), WITHOUT_LEARNING)
     config = resolve(recipe, named, say)
     write_samples(config, Path(output), everything=everything, say=say, inputs=inputs)
     return [json.loads(line) for line in Path(output).read_text(encoding="utf-8").splitlines()]
@@ -192,6 +192,8 @@ def evaluate(
     >>> sorted(result.evaluations[0].figures["acc"])
     ['high', 'low', 'problems', 'value']
     """
+    from pydantic import TypeAdapter, ValidationError
+
     from simplerl.cli.console import Bar
     from simplerl.core.registry import load_plugins
     from simplerl.evaluate.run import Settings, load_benchmarks, models_of, plan
@@ -201,10 +203,19 @@ def evaluate(
     for name in settings:
         if name not in known:
             raise ConfigError(f"unknown setting {name!r} of an evaluation; {nearest(name, known)}")
-    load_plugins(map(str, plugins))
-    names = [str(each.path if isinstance(each, Run) else each) for each in _several(models)]
-    rules = Settings(**settings)
-    questions = [str(name) for name in _several(benchmarks)]
+    load_plugins(map(str, _several(plugins)))
+    try:
+        rules = TypeAdapter(Settings).validate_python(settings)
+    except ValidationError as error:
+        key, wrong = str(error.errors()[0]["loc"][0]), error.errors()[0]["msg"]
+        raise ConfigError(f"{key} = {settings[key]!r}: {wrong}") from None
+    names = [str(each.path) if isinstance(each, Run) else each for each in _several(models)]
+    questions = _several(benchmarks)
+    for what, given in (("models", names), ("benchmarks", questions)):
+        if not given or not all(isinstance(each, str | Path) for each in given):
+            shown = ", ".join(type(each).__name__ for each in given) or "nothing"
+            raise ConfigError(f"{what}: give names, directories or files, one or a list, not {shown}")
+    names, questions = [*map(str, names)], [*map(str, questions)]
     with Bar(quiet=quiet) as bar:
         targets = models_of(names, steps, bar.say)
         problems = load_benchmarks(questions, rules, Path(data_dir) if data_dir else None, bar.say)
@@ -257,12 +268,13 @@ def _run(
     from simplerl.config.resolve import configure, merge
     from simplerl.train.run import Callback as Watcher
 
-    named = {"plugins": [str(name) for name in plugins], "output_dir": str(output_dir)}
+    named = {"plugins": [*map(str, _several(plugins))], "output_dir": str(output_dir or "")}
     say: Callable[[str], None] = (lambda line: None) if quiet else print
     config, path = configure(recipe, merge(overrides, named), resume=resume, stage=stage, say=say)
-    watchers = [Watcher() for _ in callbacks]
-    for watcher, callback in zip(watchers, callbacks, strict=True):
-        if not callable(getattr(callback, "on_step", None)):
+    watched = _several(callbacks)
+    watchers = [Watcher() for _ in watched]
+    for watcher, callback in zip(watchers, watched, strict=True):
+        if isinstance(callback, type) or not callable(getattr(callback, "on_step", None)):
             raise ConfigError(f"a callback has a method on_step(step, metrics, groups), not {callback!r}")
         for name in ("say", "on_phase", "on_response", "on_step"):  # Those that it does not have do nothing.
             setattr(watcher, name, getattr(callback, name, getattr(watcher, name)))
@@ -288,23 +300,26 @@ def _objects(
     from simplerl.config.resolve import named_table, nested
     from simplerl.train.components import Inputs
 
-    overrides = {**nested((settings or {}).items(), "settings[{!r}]"), **top_level}
+    settings = {} if settings is None else settings
+    if not isinstance(settings, Mapping) or not all(isinstance(key, str) for key in settings):
+        raise ConfigError(f"settings: give a table of names and values, not {settings!r}")
+    overrides = nested([*settings.items(), *top_level.items()], "settings[{!r}]")
     policy = problems = None
     if reward is not None:
-        overrides["reward"] = _reward_table(reward)
+        _lay(overrides, "reward", _reward_table(reward))
     if isinstance(algorithm, str):
-        overrides["algorithm"] = {**overrides.get("algorithm", {}), "name": algorithm}
+        _lay(overrides, "algorithm", {"name": algorithm})
     elif algorithm is not None:
         if isinstance(algorithm, type) or not dataclasses.is_dataclass(algorithm):
             raise ConfigError(
                 f"algorithm: give a name, or an instance of a dataclass such as GRPO(), not {algorithm!r}"
             )
-        overrides["algorithm"] = named_table("algorithm", algorithm)
+        _lay(overrides, "algorithm", named_table("algorithm", algorithm))
     if dataclasses.is_dataclass(environment) and not isinstance(environment, type):
-        overrides["environment"] = named_table("environment", environment)
+        _lay(overrides, "environment", named_table("environment", environment))
     elif environment is not None:
         name = environment if isinstance(environment, str) else remember(environment)
-        overrides["environment"] = {**overrides.get("environment", {}), "name": name}
+        _lay(overrides, "environment", {"name": name})
     if isinstance(model, str | Path):
         overrides["model"] = str(model)
     elif model is not None:
@@ -319,8 +334,16 @@ def _objects(
     return overrides, Inputs(policy=policy, problems=problems)
 
 
+def _lay(overrides: dict[str, Any], key: str, passed: dict[str, Any]) -> None:
+    """Put what was passed into its section of the settings: its name (or data) holds, else what the settings say."""
+    section, first = overrides.get(key, {}), next(iter(passed))
+    if not isinstance(section, Mapping):
+        raise ConfigError(f"settings[{key!r}] = {section!r}: {key} is a section, and {key}.{first} was passed already")
+    overrides[key] = {**passed, **section, first: passed[first]}
+
+
 def _policy(model: Any) -> Any:
-    from simplerl.models.load import policy_of, weights_hash
+    from simplerl.models.load import check_weights, policy_of, weights_hash
 
     try:
         network, tokenizer = model
@@ -330,6 +353,9 @@ def _policy(model: Any) -> Any:
         raise ConfigError(
             f"model: give a name, a directory, or (model, tokenizer), not {type(model).__name__} ({error})"
         ) from error
+    check_weights(f"model={type(network).__name__}", network)
+    if not any(each.requires_grad for each in network.parameters()):
+        raise ConfigError("model: none of its weights takes a gradient; call requires_grad_(True) on it first")
     digest = weights_hash(network)[:12]
     name = remember(model, f"{type(network).__name__} of {parameters:,} parameters, sha256 {digest}")
     return policy_of(network.float(), tokenizer, name=name)
@@ -342,16 +368,23 @@ def _problems(data: Any) -> "ProblemSet":
 
     if isinstance(data, ProblemSet):
         return data
-    try:
-        items = list(data)
-    except TypeError:
-        raise ConfigError(f"data: give a name, a file, rows or problems, not {type(data).__name__}") from None
-    if items and all(isinstance(item, Problem) for item in items):
-        return ProblemSet(problems=items)
-    for index, item in enumerate(items):
-        if not isinstance(item, Mapping):
-            raise ConfigError(f"data[{index}]: a row has fields such as question and answer, not {type(item).__name__}")
-    return problem_set((Row(dict(item), f"data[{index}]") for index, item in enumerate(items)), source="data")
+    data = data if isinstance(data, Mapping) or not isinstance(data, Iterable) else list(data)
+    if isinstance(data, list) and data and all(isinstance(item, Problem) for item in data):
+        return ProblemSet(problems=data)
+    rows = _rows(data, "data")
+    return problem_set((Row(row, f"data[{index}]") for index, row in enumerate(rows)), source="data")
+
+
+def _rows(value: Any, what: str) -> list[dict[str, Any]]:
+    """Return rows of fields as a list. Raises ConfigError for anything else."""
+    if isinstance(value, Mapping) or not isinstance(value, Iterable):
+        raise ConfigError(f"{what}: give a name, a file or a list of rows, not {type(value).__name__}")
+    rows = list(value)
+    for index, row in enumerate(rows):
+        if not isinstance(row, Mapping):
+            raise ConfigError(f"{what}[{index}]: a row has fields such as question, not {type(row).__name__}")
+    # Of NumPy or torch, as `datasets` gives them where it is asked to.
+    return [{name: each.tolist() if hasattr(each, "tolist") else each for name, each in row.items()} for row in rows]
 
 
 def _reward_table(reward: Any) -> dict[str, Any]:

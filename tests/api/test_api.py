@@ -24,6 +24,15 @@ def short(prompts, completions, **columns):
     return [float(len(text) < 30) if text else None for text in completions]
 
 
+def long_enough(limit):
+    """Return a reward; all that this makes have one name."""
+
+    def long(prompts, completions, **columns):
+        return [float(len(text) > limit) for text in completions]
+
+    return long
+
+
 def train(path: Path, **options) -> simplerl.Run:
     settings = {**QUICK, **options.pop("settings", {})}
     return simplerl.train("cub", output_dir=path, settings=settings, quiet=True, **options)
@@ -225,6 +234,10 @@ def test_a_loaded_model_as_model(tmp_path: Path, cub) -> None:
     policy = cub("cub-qwen")
     run = train(tmp_path / "run", model=(policy.model, policy.tokenizer), settings={"steps": 1})
     assert run.config["model"].startswith("<object: Qwen2ForCausalLM of ")
+    (tmp_path / "problems.jsonl").write_text(json.dumps(ROWS[0]) + "\n")
+    options = {"output_dir": tmp_path / "results", "max_tokens": 4, "quiet": True}
+    (result,) = simplerl.evaluate(run, tmp_path / "problems.jsonl", **options)
+    assert result.evaluations[0].step == 1, "the model that it began from is nowhere to be read"
     reference = train(tmp_path / "other", settings={"steps": 1})
     assert run.responses(1, columns=["response"]).equals(reference.responses(1, columns=["response"]))
     with pytest.raises(RunError, match=r"configuration: model was|the model has changed"):
@@ -246,7 +259,16 @@ def test_a_loaded_model_as_model(tmp_path: Path, cub) -> None:
         ({"reward": 3}, r"reward: give a name, a function"),
         ({"reward": "corectness"}, r"unknown reward 'corectness'; did you mean 'correctness'"),
         ({"reward": [("correctness", "much")]}, r"the weight of 'correctness' must be a finite number"),
-        ({"data": 3}, r"data: give a name, a file, rows or problems, not int"),
+        ({"data": 3}, r"data: give a name, a file or a list of rows, not int"),
+        ({"data": {"question": ["1+1?"]}}, r"data: give a name, a file or a list of rows, not dict"),
+        ({"data": [{"question": "1+1? \ud800", "answer": 2}]}, r"half of a character"),
+        ({"settings": "steps=2"}, r"settings: give a table of names and values"),
+        ({"settings": {1: 2}}, r"settings: give a table of names and values"),
+        ({"algorithm": "grpo", "settings": {"algorithm": "grpo"}}, r"algorithm is a section, and algorithm.name was"),
+        ({"reward": max}, r"does not say what it takes"),
+        ({"reward": [(long_enough(3), 1.0), (long_enough(9), 1.0)]}, r"twice: give each function a __name__"),
+        ({"callbacks": print}, r"a callback has a method on_step"),
+        ({"callbacks": [api.Callback]}, r"a callback has a method on_step"),
         ({"data": [3]}, r"data\[0\]: a row has fields"),
         ({"data": [{"question": "1+1?"}]}, r"data\[0\]: no final answer"),
         ({"data": []}, r"no rows"),
@@ -260,6 +282,52 @@ def test_mistakes_are_errors_with_a_message(options: dict, message: str, tmp_pat
     with pytest.raises(SimpleRLError, match=message):
         simplerl.train("cub", output_dir=tmp_path / "run", quiet=True, **options)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_model_that_cannot_be_trained_is_said_to_be_so(tmp_path: Path, cub) -> None:
+    policy = cub("cub-qwen")
+    with pytest.raises(ConfigError, match="none of its weights takes a gradient"):
+        train(tmp_path / "run", model=(policy.model.requires_grad_(False), policy.tokenizer))
+    policy.model.requires_grad_(True).get_input_embeddings().weight.data[0, 0] = float("nan")
+    with pytest.raises(SimpleRLError, match=r"weights of .* are not numbers \(NaN or infinite\) in 1 tensors"):
+        train(tmp_path / "run", model=(policy.model, policy.tokenizer))
+
+
+def test_what_is_passed_and_what_is_set_are_laid_together(tmp_path: Path) -> None:
+    from simplerl.algorithms import GRPO
+
+    (tmp_path / "mine.toml").write_text('extends = "cub"\nseed = 5\n')
+    more = {"settings": {**QUICK, "sampling.temperature": 1.25, "reward.correct": 2.5, "algorithm.clip_high": 0.5}}
+    options = {"sampling": {"top_p": 0.9}, "reward": "simplerl-v0", "algorithm": GRPO(clip_low=0.1), "steps": 1}
+    run = simplerl.train(tmp_path / "mine.toml", output_dir=tmp_path / "run", quiet=True, **more, **options)
+    assert [run.setting(f"sampling.{name}") for name in ("temperature", "top_p")] == [1.25, 0.9]
+    assert [run.setting(f"algorithm.{name}") for name in ("name", "clip_low", "clip_high")] == ["grpo", 0.1, 0.5]
+    assert [run.setting(f"reward.{name}") for name in ("name", "correct")] == ["simplerl-v0", 2.5]
+    assert run.setting("seed") == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"models": []}, r"models: give names, directories or files, one or a list, not nothing"),
+        ({"benchmarks": []}, r"benchmarks: give names, .*, not nothing"),
+        ({"models": [3]}, r"models: give names, .*, not int"),
+        ({"samples": "many"}, r"samples = 'many': "),
+        ({"stop": "END"}, r"stop = 'END': "),
+        ({"ks": 4}, r"ks = 4: "),
+        ({"limit": -1}, r"--limit must be at least 0"),
+    ],
+)
+def test_mistakes_of_an_evaluation_are_errors_with_a_message(options: dict, message: str, tmp_path: Path) -> None:
+    given = {"models": "cub-qwen", "benchmarks": "arithmetic", **options}
+    with pytest.raises(SimpleRLError, match=message):
+        simplerl.evaluate(**given, output_dir=tmp_path / "results", quiet=True)
+
+
+@pytest.mark.parametrize("rows", [3, [3], ["What is 1+1?"]])
+def test_what_is_not_demonstrations(rows: object, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"demonstrations(\[0\])?: "):
+        simplerl.sft("cub", demonstrations=rows, output_dir=tmp_path / "run", quiet=True)
 
 
 def test_an_evaluation_of_a_run(tmp_path: Path) -> None:

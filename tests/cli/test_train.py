@@ -253,6 +253,28 @@ def test_a_reward_that_fails_leaves_its_responses_out(name: str, message: str, i
     assert not any(row["reward"] == 0 for row in rows)
 
 
+DATA = (
+    "import simplerl\nfrom simplerl.core.types import Problem\n"
+    "def problem(of): return Problem(id=of[:2], question=of, answer='1', source='')\n"
+    "@simplerl.register('data', 'mine')\ndef load(split{}): {}\n"
+)
+ALGORITHM = """
+from dataclasses import dataclass, replace
+import simplerl, torch
+from simplerl.algorithms import GRPO
+
+@simplerl.register("algorithm", "mine")
+@dataclass(frozen=True, kw_only=True)
+class Mine(GRPO):
+    \"\"\"GRPO with a flaw.\"\"\"
+
+    def advantages(self, inputs):
+        return {advantages}
+
+    def loss(self, inputs):
+        output = super().loss(inputs)
+        return replace(output, metrics={{**output.metrics, "mine/number": {metric}}})
+"""
 TAKEN = 'import simplerl\n\n@simplerl.register("reward", "overlong")\ndef mine(prompts, completions): ...\n'
 
 
@@ -271,6 +293,34 @@ TAKEN = 'import simplerl\n\n@simplerl.register("reward", "overlong")\ndef mine(p
         (["--reward", "overlong=nan"], "", ["must be a finite number"]),
         (["--reward", "shortnes"], "", ["unknown reward 'shortnes'", "file.py:function"]),
         (["--plugins", "7,8"], "", ["there is no module '7'"]),
+        (["--plugin", "bad.py"], "raise SystemExit(5)\n", ["cannot be imported: SystemExit: 5", "bad.py:1)"]),
+        (
+            ["--plugin", "bad.py"],
+            "import simplerl\nsimplerl.register('template', 'mine')('Q')\n",
+            ["'mine' must be a text"],
+        ),
+        (
+            ["--plugin", "bad.py"],
+            "import simplerl\nsimplerl.register('algorithm', 'mine')(int)\n",
+            ["must be a dataclass"],
+        ),
+        (["--plugin", "bad.py", "--data", "mine"], DATA.format("", "..."), ["bad.py:4) cannot be loaded: "]),
+        (
+            ["--plugin", "bad.py", "--data", "mine"],
+            DATA.format(", **of", "return [{}]"),
+            ["problems, not dict objects"],
+        ),
+        (["--plugin", "bad.py", "--data", "mine"], DATA.format(", **of", "return []"), ["problems, not nothing"]),
+        (
+            ["--plugin", "bad.py", "--data", "mine"],
+            DATA.format(", **of", "return [problem(split)] * (1 + (split == 'test'))"),
+            ["2 held-out problems have the id 'te'"],
+        ),
+        (
+            ["--plugin", "bad.py", "--data", "mine"],
+            DATA.format(", **of", "1 / 0"),
+            ["raised ZeroDivisionError", "bad.py:5)"],
+        ),
     ],
 )
 def test_mistakes(given: list[str], text: str, messages: list[str], tmp_path: Path, capsys, monkeypatch) -> None:
@@ -283,6 +333,26 @@ def test_mistakes(given: list[str], text: str, messages: list[str], tmp_path: Pa
     for message in messages:
         assert message in error, error
     assert not (tmp_path / "run").exists()
+    forget(str(tmp_path / "bad.py"))
+
+
+@pytest.mark.parametrize(
+    ("advantages", "metric", "message"),
+    [
+        ("super().advantages(inputs)", "0.5", ""),
+        ("super().advantages(inputs)", "torch.ones(3)", "metric 'mine/number' must be one number, not 3"),
+        ("super().advantages(inputs)", "1 / 0", "plug-in {} raised ZeroDivisionError: division by zero ({}:16)"),
+        ("[1.0]", "0.5", "Mine.advantages must return a tensor [B, T] = (8, "),
+        ("super().advantages(inputs) * float('nan')", "0.5", "Mine.advantages of step 1 are not all finite numbers"),
+    ],
+)
+def test_an_algorithm_of_a_plugin(advantages: str, metric: str, message: str, ideas: Path, capsys) -> None:
+    ideas.write_text(ALGORITHM.format(advantages=advantages, metric=metric))
+    code, _, error = train_main(capsys, "--plugin", "ideas.py", "--algorithm.name", "mine")
+    assert code == (2 if message else 0), error
+    assert message.format(ideas, ideas) in error
+    if not message:
+        assert Run("run").metrics.column("mine/number").to_pylist() == [None, 0.5]
 
 
 def test_the_children_of_a_study_load_the_plugin_of_what_they_name(ideas: Path, tmp_path: Path) -> None:

@@ -393,6 +393,15 @@ def test_settings_follow_what_the_user_gave(recipe: str, given: dict, key: str |
     assert changed == {key, *flatten(given)}
 
 
+def test_levels_of_the_recipes_data_are_not_those_of_other_data() -> None:
+    said: list[str] = []
+    assert resolve("smollm2-135m", {"data": "problems.jsonl"}, said.append).dataset.levels == ()
+    (line,) = said
+    assert line.startswith("dataset.levels = () is used: [1, 2] are levels of arithmetic")
+    kept = ({}, {"data": "arithmetic,size=50"}, {"data": "problems.jsonl", "dataset": {"levels": "1,2"}})
+    assert [resolve("smollm2-135m", given).dataset.levels for given in kept] == [(1, 2)] * 3
+
+
 def test_a_file_of_the_users_is_what_the_user_gave(tmp_path: Path) -> None:
     own = tmp_path / "own.toml"
     own.write_text('extends = "generic"\nsteps = 3\n[algorithm]\nname = "ppo"\ncritic_warmup_steps = 8\n')

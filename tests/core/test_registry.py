@@ -80,11 +80,12 @@ def test_names_that_could_not_be_typed_are_refused(words: Registry, name: object
 
 @pytest.mark.parametrize("kind", HOMES)
 def test_every_kind_can_be_registered(kind: str) -> None:
-    def entry() -> None:
-        """Something."""
-
+    entry = {"template": "Q: {input}", "recipe": __file__}.get(kind, module.Plugin)
     before = list(registry(kind))
     assert before
+    if kind in module.SHAPES:
+        with pytest.raises(SimpleRLError, match=f"the {kind} 'for-a-test' must be .*; '5' is not"):
+            register(kind, "for-a-test")(5)
     assert register(kind, "for-a-test")(entry) is entry
     try:
         assert list(registry(kind)) == [*before, "for-a-test"]

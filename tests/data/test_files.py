@@ -2,6 +2,8 @@
 
 import gzip
 import json
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow
@@ -11,7 +13,7 @@ from support import SHARED
 
 from simplerl.core.errors import DataError
 from simplerl.data import load, read, rows_to_audit
-from simplerl.data.problems import answer_of
+from simplerl.data.problems import UnreadableRow, answer_of
 from simplerl.verify import equal
 
 
@@ -94,6 +96,8 @@ def test_an_empty_answer_beside_a_solution_is_read_from_it_and_counted(tmp_path:
         ('["\\\\frac{1}{2}"]', "\\frac{1}{2}", "written in a text"),
         ('["\\frac{1}{2}"]', "\\frac{1}{2}", "written in a text"),
         ('["3", "4"]', "3, 4", "all wanted"),
+        ('[ "3" ]', "3", "written in a text"),
+        ("['3', '4']", "3, 4", "written in a text"),
         ("[1, 2]", "[1, 2]", ""),
     ],
 )
@@ -103,6 +107,19 @@ def test_several_answers(answer: object, gold: str, said: str, tmp_path: Path) -
     assert any(said in note and "d.jsonl:1" in note for note in chosen.notes) if said else not chosen.notes
 
 
+def test_numbers_of_other_types_are_read_or_named() -> None:
+    assert answer_of({"answer": Decimal("7.50")})[0] == "7.5"
+    with pytest.raises(UnreadableRow, match="'answer' is of the type date, 2020-01-01"):
+        answer_of({"answer": date(2020, 1, 1)})
+
+
+def test_an_answer_that_is_none_of_the_options_is_said(tmp_path: Path) -> None:
+    rows = ({"question": f"Q{answer}", "choices": ["x", "y"], "answer": answer} for answer in ("B", "y", "1"))
+    (note,) = read(jsonl(tmp_path / "d.jsonl", *rows)).notes
+    assert note.startswith("1 of 3 rows: the answer is none of the options: ")
+    assert note.endswith("d.jsonl:3")
+
+
 def test_several_answers_are_judged_as_a_set() -> None:
     gold, _ = answer_of({"answer": ["1,000", "2"]})
     assert equal(gold, "2, 1000")
@@ -110,7 +127,9 @@ def test_several_answers_are_judged_as_a_set() -> None:
     assert not equal(gold, "1000")
 
 
-@pytest.mark.parametrize("answer", ["proof", "Proof.", "notfound", "N/A", "None", ["proof"], "\\boxed{unknown}"])
+@pytest.mark.parametrize(
+    "answer", ["proof", "Proof.", "notfound", "N/A", "None", ["proof"], "\\boxed{unknown}", "$\\text{proof}$", "n.a."]
+)
 def test_placeholders_are_left_out_by_name(answer: object, tmp_path: Path) -> None:
     row = {"question": "Q", "answer": answer, "solution": "So \\boxed{3}."}
     chosen = read(jsonl(tmp_path / "d.jsonl", row, {"question": "P", "answer": "none"}))

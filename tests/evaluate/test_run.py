@@ -216,6 +216,11 @@ def test_the_papers_protocol(step, name, settings, temperature, top_p, samples) 
     assert found["template"]["name"] == "plain"
 
 
+def test_the_begin_of_text_token_may_be_chosen() -> None:
+    chosen = [rules(20, special_tokens=each)["template"]["special_tokens"] for each in (None, "bos")]
+    assert chosen == ["none", "bos"], "of a configuration from before there was a choice it is none"
+
+
 def test_nonsense_settings_are_explained() -> None:
     with pytest.raises(ConfigError, match="same response 4 times"):
         Settings(samples=4, temperature=0.0)

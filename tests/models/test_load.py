@@ -139,6 +139,17 @@ def test_weights_that_the_files_lack_are_named(tiny_models, tmp_path: Path) -> N
     deeper = changed(tiny_models("llama"), tmp_path / "deeper", num_hidden_layers=3)
     with pytest.raises(ModelError, match=r"no values for 9 of its weights \(model\.layers\.2\.input_layernorm"):
         load(str(deeper))
+    shallower = changed(tiny_models("llama"), tmp_path / "shallower", num_hidden_layers=1)
+    for bare in (False, True):
+        with pytest.raises(
+            ModelError, match=r"hold 9 weights of layers that config\.json leaves out \(model\.layers\.1"
+        ):
+            load(str(shallower), bare=bare)
+    wider = changed(tiny_models("llama"), tmp_path / "wider", intermediate_size=40)
+    with pytest.raises(
+        ModelError, match=r"6 weights of another shape .*mlp\.down_proj\.weight \[\d+, \d+\] for \[\d+, 40\]"
+    ):
+        load(str(wider))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

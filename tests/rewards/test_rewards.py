@@ -315,7 +315,23 @@ def test_a_result_of_the_wrong_shape_makes_all_undecided(value: object, message:
         assert f"{__file__}:" in each.detail, "file and line of the function"
 
 
-@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf, "0.5", b"1", [1.0], object(), 10**400, 1j])
+@pytest.mark.parametrize(
+    "odd",
+    [
+        math.nan,
+        math.inf,
+        -math.inf,
+        "0.5",
+        b"1",
+        [1.0],
+        object(),
+        10**400,
+        1j,
+        1e300,
+        Scored(math.nan),
+        Scored(1.0, {"a": "b"}),
+    ],
+)
 def test_a_value_that_is_not_a_finite_number_makes_its_response_undecided(odd: object) -> None:
     def mine(prompts, completions):
         return [odd, 1.0]
@@ -338,7 +354,15 @@ def test_a_function_that_raises_makes_all_undecided_and_says_where() -> None:
 
     line = mine.__code__.co_firstlineno + 1
     for each in score(mine, "a", "b"):
-        assert each == Undecided(f"reward mine raised KeyError: 'no such thing' ({__file__}:{line})")
+        assert each.detail.endswith(f"raised KeyError: 'no such thing' ({__file__}:{line})")
+
+
+def test_a_function_that_cannot_be_called_is_named_with_its_place() -> None:
+    def mine(prompts, completions, ground_truth):
+        return [1.0]
+
+    (each,) = score(mine, "a")
+    assert f"reward mine ({__file__}:{mine.__code__.co_firstlineno}) raised TypeError: " in each.detail
 
 
 def test_none_means_that_the_reward_does_not_apply() -> None:

@@ -154,6 +154,11 @@ def test_files(runs: dict[str, list[Job]], tmp_path: Path) -> None:
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_without_panels_the_first_measure_is_drawn(runs: dict[str, list[Job]], tmp_path: Path) -> None:
+    report.write(EXPERIMENT.model_copy(update={"panels": ()}), results(runs), runs, tmp_path, command="x")
+    assert (tmp_path / "plot.png").stat().st_size > 0
+
+
 def test_panels_show_the_means(runs: dict[str, list[Job]]) -> None:
     curve, bars, pass_at_k = (report._panel(EXPERIMENT, panel, results(runs), runs) for panel in EXPERIMENT.panels)
     assert curve.lines["b"].x == [0.0, 1.0, 2.0]

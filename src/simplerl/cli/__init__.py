@@ -19,7 +19,7 @@ from typing import Any
 
 from simplerl import __version__
 from simplerl.core.errors import ConfigError, SimpleRLError, nearest
-from simplerl.core.registry import load_object, load_plugins, registry
+from simplerl.core.registry import blamed, load_object, load_plugins, registry
 
 TABLES: dict[str, Any] = tomllib.loads(Path(__file__).with_name("commands.toml").read_text(encoding="utf-8"))
 
@@ -229,6 +229,9 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as error:
         if debug:
             raise
+        if said := blamed(error):
+            print(f"error: {said}; --debug shows the traceback", file=sys.stderr)
+            return 2
         print(
             f"internal error: {type(error).__name__}: {error}\n"
             "This is a bug in simplerl. Run the same command with --debug for the traceback, and please report it.",

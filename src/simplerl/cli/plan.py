@@ -165,6 +165,7 @@ def preflight(args: argparse.Namespace) -> None:
     names = args.templates or [*TEMPLATES, *(["chat"] if policy.tokenizer.chat_template else [])]
     # Nothing is stopped but by the model itself: how it runs on is what is to be seen.
     limit = args.max_tokens or config.sampling.max_new_tokens
+    begin = args.special_tokens or config.prompt.special_tokens
     sampling = Sampling(temperature=args.temperature, max_new_tokens=limit)
     measured = {}
     rollout = open_rollout(
@@ -179,13 +180,13 @@ def preflight(args: argparse.Namespace) -> None:
         for name in names:
             bar.phase(f"template {name}", len(problems) * args.samples)
             system = config.prompt.system if name == "chat" else ""
-            prompts = prompter(name, system=system, special_tokens=config.prompt.special_tokens)
+            prompts = prompter(name, system=system, special_tokens=begin)
             watch = {"on_done": lambda completion: bar.advance(), "say": bar.say}
             measured[name] = measure(problems, prompts, policy, engine, **watch)
     advice = recommend(measured)
     size = f"{len(problems)} problems × {args.samples} samples"
     _show_templates(f"{args.model} on {source}: {size}, 95% intervals, per cent", args.samples, measured)
-    _advise(args.model, source, advice)
+    _advise(args.model, source, advice, begin if args.special_tokens else "")
     if args.output:
         write_json(args.output, {"model": args.model, "data": source, "templates": measured, "recommended": advice})
         say(f"written to {args.output}")
@@ -207,7 +208,7 @@ def _show_templates(title: str, samples: int, measured: dict[str, Any]) -> None:
             say(f"{name}: {one['left_out']} prompts longer than the context were left out")
 
 
-def _advise(model: str, source: str, advice: dict[str, Any]) -> None:
+def _advise(model: str, source: str, advice: dict[str, Any], begin: str) -> None:
     template = advice["template"]
     if template is None:
         say(f"nothing to recommend: {advice['why']}")
@@ -217,6 +218,7 @@ def _advise(model: str, source: str, advice: dict[str, Any]) -> None:
         shares = ", ".join(f"{tier} {shown(share, digits=0)}%" for tier, share in advice["tiers"].items())
         say(f"recommended tier: {advice['tier']} (share of problems that teach: {shares})")
     command = ["simplerl", "train", "--model", model, "--data", source, "--template", template]
+    command += ["--prompt.special-tokens", begin] if begin else []
     if advice["stop"]:
         command += ["--sampling.stop", json.dumps(advice["stop"], ensure_ascii=False)]
     say(*(f"note: {note}" for note in advice["advice"]), shlex.join(command))

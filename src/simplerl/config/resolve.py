@@ -332,11 +332,16 @@ def resolve(recipe: str | None, overrides: Mapping[str, Any], say: Callable[[str
     contradicts itself in the overrides and in a .toml file of the user's is an error.
     """
     load_plugins(_plugin_names(overrides.get("plugins", ())))  # A plug-in may bring the recipe.
-    recipe = recipe or default_recipe(overrides)
+    recipe = str(recipe or default_recipe(overrides))  # From Python it may be a Path.
     owner = RECIPES.plugin(recipe)
     table = merge(merge(read_recipe(recipe), overrides), {"plugins": [owner] if owner else []})
     own = {key for name, _, table in recipe_chain(recipe) if name not in RECIPES for key in flatten(table)}
-    config = completed(_following(table, own | {*flatten(overrides)}, say))
+    given = own | {*flatten(overrides)}
+    levels, theirs = table.get("dataset", {}).get("levels"), read_recipe(recipe).get("data", "")
+    if levels and "dataset.levels" not in given and sources(str(table["data"])) != sources(theirs):
+        say(f"dataset.levels = () is used: {levels} are levels of {theirs}, not of data = {table['data']!r}")
+        table = merge(table, {"dataset": {"levels": ()}})
+    config = completed(_following(table, given, say))
     registry("backend").find(config.rollout.backend, key="rollout.backend")
     registry("policy").find(config.verifier.policy, key="verifier.policy")
     return config

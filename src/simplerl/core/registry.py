@@ -26,9 +26,10 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import traceback
 from collections import UserDict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -54,6 +55,17 @@ HOMES: dict[str, str] = {
     "rule": "simplerl.doctor.rules:RULES",
     "policy": "simplerl.verify:POLICIES",
     "recipe": "simplerl.config.resolve:RECIPES",
+}
+
+#: Kind → what is registered of it, and whether something is that.
+SHAPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    **dict.fromkeys(
+        ("algorithm", "sampler", "transform", "buffer"),
+        ("a dataclass", lambda it: isinstance(it, type) and is_dataclass(it)),
+    ),
+    **dict.fromkeys(("data", "policy", "backend"), ("a function or a class", callable)),
+    "template": ("a text with {input} in it once", lambda it: isinstance(it, str) and it.count("{input}") == 1),
+    "recipe": ("the path of a TOML file", lambda it: isinstance(it, str | Path) and Path(it).is_file()),
 }
 
 _REGISTRIES: dict[str, "Registry[Any]"] = {}
@@ -103,6 +115,9 @@ class Registry(UserDict[str, T]):
                 f"the {self.kind} {name!r} of {place_of(value)} is registered already, by {self.place(name)}; choose "
                 "another name"
             )
+        wanted, fits = SHAPES.get(self.kind, ("", lambda it: True))
+        if not isinstance(value, _Lazy) and not fits(value):
+            raise SimpleRLError(f"the {self.kind} {name!r} must be {wanted}; {str(value)[:80]!r} is not")
         self.data[name] = value
         self._places[name] = place_of(value)
         self._plugins[name] = _loading[-1] if _loading else ""
@@ -232,7 +247,7 @@ def load_plugin(name: str) -> Plugin:
     _loading.append(name)
     try:
         module = _import_file(name) if is_file else importlib.import_module(name)
-    except Exception as error:  # Anybody's code may raise anything.
+    except (Exception, SystemExit) as error:  # Anybody's code may raise anything.
         forget(name)
         raise PluginError(f"plug-in {name}{_why(name, error)}") from error
     finally:
@@ -313,7 +328,17 @@ def _import_file(path: str) -> ModuleType:
     return module
 
 
-def _why(name: str, error: Exception) -> str:
+def blamed(error: BaseException) -> str:
+    """Return what was raised in the code of a plug-in and where; empty where an error did not come through one."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        for each in _LOADED.values():
+            file = getattr(each.module, "__file__", None)
+            if file and frame.filename.startswith(file.removesuffix("__init__.py")):
+                return f"plug-in {each.name} raised {raised_at(error, within=frame.filename)}"
+    return ""
+
+
+def _why(name: str, error: BaseException) -> str:
     """Return why a plug-in could not be imported, to be read after its name."""
     if isinstance(error, SimpleRLError):  # A taken name, for one.
         return f": {error}"

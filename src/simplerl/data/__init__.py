@@ -280,9 +280,18 @@ def _read(
         raise ConfigError(f"data set {base!r} is made here, so there is no {at!r} to read it from; leave out '@{at}'")
     if part.task and "task" not in takes:
         raise ConfigError(f"data set {base!r} has no tasks; leave out ':{part.task}'")
-    given = {"levels": levels, "at": at, "task": part.task, "options": more}
-    loaded = loader(split, size=size, seed=seed, **{key: value for key, value in given.items() if value})
-    return loaded if isinstance(loaded, ProblemSet) else ProblemSet(problems=loaded, origin={"generated": base})
+    given: dict[str, Any] = {"levels": levels, "at": at, "task": part.task, "options": more}
+    given = {"size": size, "seed": seed, **{key: value for key, value in given.items() if value}}
+    try:
+        inspect.signature(loader).bind(split, **given)
+    except TypeError as error:
+        raise ConfigError(f"data set {base!r} ({DATASETS.place(base)}) cannot be loaded: {error}") from error
+    loaded = loader(split, **given)
+    chosen = loaded if isinstance(loaded, ProblemSet) else ProblemSet(problems=loaded, origin={"generated": base})
+    if not chosen.problems or not all(isinstance(each, Problem) for each in chosen.problems):
+        what = f"{type(chosen.problems[0]).__name__} objects" if chosen.problems else "nothing"
+        raise DataError(f"data set {base!r} ({DATASETS.place(base)}) must return problems, not {what}")
+    return chosen
 
 
 def load(

@@ -28,6 +28,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
@@ -49,6 +50,8 @@ PLACEHOLDERS = {*_TABLE["words"]["placeholders"]}
 _LETTERED = re.compile(r"\s*\(?([A-Z])[).:]")
 #: What an answer to a choice may have around its letter or text.
 _AROUND = re.compile(r"\\text\w*\{([^{}]*)\}|[$*]")
+#: What begins as a list of texts that was written as one text, as JSON or as Python does.
+_LISTED = re.compile(r"""\s*\[\s*(["'])""")
 _THOUSANDS = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?")
 
 
@@ -87,6 +90,8 @@ def as_text(value: Any) -> str | None:
         return str(int(value))
     if isinstance(value, int | float):
         return str(value)
+    if isinstance(value, Decimal):
+        return f"{value.normalize():f}" if value.is_finite() else None
     if isinstance(value, list | tuple):
         return as_text(value[0]) if len(value) == 1 else None
     return value if isinstance(value, str) else None
@@ -261,7 +266,7 @@ def answer_of(fields: Mapping[str, Any]) -> tuple[str, list[str]]:
         bare = gold(text, name)
         if not bare:
             raise UnreadableRow(f"no final answer in {name!r} (GSM8K: after '####'; MATH: in \\boxed{{}})")
-        if bare.strip("$. ").casefold() in PLACEHOLDERS or bare == "None":
+        if _AROUND.sub(lambda m: m[1] or "", bare).strip(". ").casefold() in PLACEHOLDERS or bare == "None":
             raise NoGold(f"the answer is the placeholder {bare[:40]!r}")
         golds.append(bare)
     return _joined(golds, decided), decided
@@ -269,9 +274,10 @@ def answer_of(fields: Mapping[str, Any]) -> tuple[str, list[str]]:
 
 def _answers(value: Any, name: str, decided: list[str]) -> list[str]:
     """Return the texts of an answer: several where it is a list, also a list of texts that is written in a text."""
-    if isinstance(value, str) and value.lstrip().startswith('["'):
+    if isinstance(value, str) and (begins := _LISTED.match(value)):
+        written = value.replace(begins[1], '"')
         # LaTeX is often put into JSON without doubling its backslashes: \times would be a tab and "imes".
-        for text in (value, value.replace("\\", "\\\\")):
+        for text in (written, written.replace("\\", "\\\\")):
             try:
                 listed = json.loads(text)
             except (ValueError, RecursionError):
@@ -285,7 +291,8 @@ def _answers(value: Any, name: str, decided: list[str]) -> list[str]:
     if not isinstance(value, list | tuple):
         single = as_text(value)
         if single is None or (isinstance(value, float) and math.isinf(value)):
-            kind = {bool: "a boolean", dict: "an object"}.get(type(value), "not a finite number")
+            kinds = {bool: "a boolean", dict: "an object", float: "not a finite number"}
+            kind = kinds.get(type(value), f"of the type {type(value).__name__}")
             raise UnreadableRow(
                 f"no final answer: {name!r} is {kind}, {str(value)[:60]}; write the answer as the text that is "
                 "to be given"
@@ -564,8 +571,12 @@ def reading(row: Row, *, source: str, index: int, labelled: bool = False) -> Rea
             fields = {name: value for name, value in fields.items() if name not in TEST_FIELDS}
         else:
             question = question_of(fields) if asked or "gold" not in fields else ""
+            if any("\ud800" <= letter <= "\udfff" for letter in question):
+                raise UnreadableRow("the question holds half of a character (a lone surrogate), which is not text")
             answer, decided = answer_of(fields)
             more = choices_of(fields, answer) if question else {}
+            if more.get("choice", 0) is None:
+                decided.append("the answer is none of the options")
     except NoGold as error:
         return replace(item, left_out=str(error))
     except UnreadableRow as error:

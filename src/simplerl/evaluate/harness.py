@@ -49,7 +49,8 @@ def evaluate(
         ) from error
 
     template, seed, limit = str(settings.template or target.config["template"]), settings.seed, settings.limit
-    prompts = prompter(template, special_tokens=target.config.get("prompt", {}).get("special_tokens", "none"))
+    begin = settings.special_tokens or target.config.get("prompt", {}).get("special_tokens", "none")
+    prompts = prompter(template, special_tokens=begin)
     policy = load(target.source, device=pick_device(settings.device, "device"))
 
     class Templated(HFLM):

@@ -26,14 +26,14 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from simplerl.config.resolve import as_table, recipe_for, resolve
 from simplerl.core.errors import ConfigError, DataError, RunError, nearest
-from simplerl.core.registry import canonical, load_recorded, owner
+from simplerl.core.registry import canonical, is_object, load_recorded, owner
 from simplerl.core.types import Completion, Problem, Trajectory, TrajectoryGroup, Verdict, VersionSpan
 from simplerl.data.prompts import prompter
 from simplerl.data.rows import read_rows, suffix_of
@@ -83,22 +83,22 @@ def targets(name: str, steps: str = "", *, recipe: Mapping[str, Any]) -> list[Ta
     """
     path = Path(name).expanduser()
     if path.parent.name == "checkpoints" and is_run(path.parents[1]):
-        for target in _of_run(path.parents[1])[1:]:
-            if Path(target.source).name == path.name:
+        for target in _of_run(path.parents[1]):
+            if target.step and Path(target.source).name == path.name:
                 return [target]
     if not is_run(path):
         if steps:
             raise ConfigError(f"--steps chooses checkpoints of a run, and {name} is not a run directory")
         return [Target(label=path.name or name, source=name, step=None, config=recipe)]
-    base, *saved = _of_run(path)
-    if not saved:
+    every = _of_run(path)
+    if not any(target.step for target in every):
         raise RunError(
-            f"{path} has no checkpoints yet; evaluate its base model by name ({base.source}), or let it train to its "
-            "first checkpoint (checkpoint.every)"
+            f"{path} has no checkpoints yet; evaluate its base model by name ({Run(path).config['model']}), or let it "
+            "train to its first checkpoint (checkpoint.every)"
         )
     return choose(
-        [base, *saved],
-        steps or "first,last",
+        every,
+        steps or ("last" if every[0].step else "first,last"),
         lambda step, there: (
             f"{path} has no checkpoint of step {step}; it has {there} (0 is the base model; "
             "checkpoint.keep decides how many are kept)"
@@ -107,12 +107,14 @@ def targets(name: str, steps: str = "", *, recipe: Mapping[str, Any]) -> list[Ta
 
 
 def _of_run(path: Path) -> list[Target]:
-    """Return the base model of a run, then its checkpoints by step."""
+    """Return the base model of a run, unless it was passed as an object, then its checkpoints by step."""
     run = Run(path)
     base = run.config.get("model")
     if not isinstance(base, str):
         raise RunError(f"{path / 'config.json'} is not a run's configuration: it names no model")
-    sources = {0: base} | {checkpoint.step: str(checkpoint.path) for checkpoint in run.checkpoints}
+    sources = ({} if is_object(base) else {0: base}) | {
+        checkpoint.step: str(checkpoint.path) for checkpoint in run.checkpoints
+    }
     return [
         Target(label=f"{run.name}@{step}", source=source, step=step, config=run.config)
         for step, source in sources.items()
@@ -134,6 +136,7 @@ class Settings:
 
     template: str | None = None  # Name or file; None: the run's or the recipe's
     stop: tuple[str, ...] | None = None  # Strings that end a response; None: the run's or the recipe's
+    special_tokens: Literal["auto", "none", "bos"] | None = None  # `prompt.special_tokens`; None: the run's or recipe's
     temperature: float | None = None
     top_p: float | None = None
     samples: int = 1
@@ -198,7 +201,7 @@ def protocol_for(
     template = settings.template or target.config.get("template") or "simple"
     prompts = {
         "system": trained.get("system", "") if template == "chat" else "",
-        "special_tokens": trained.get("special_tokens", "none"),
+        "special_tokens": settings.special_tokens or trained.get("special_tokens", "none"),
     }
     policy = settings.policy or loaded.benchmark.policy
     # What was asked for, with the run's settings where it is the run's own.

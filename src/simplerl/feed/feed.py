@@ -75,9 +75,6 @@ class Feed:
         self.config, self.sampler, self.rollout, self.ledger = config, sampler, rollout, ledger
         self.prompted, self.on_response, self.room = prompted, on_response, room
         self.by_id = {item.problem.id: item for item in prompted}
-        if len(self.by_id) < len(prompted):
-            often = Counter(item.problem.id for item in prompted).most_common(1)[0]
-            raise DataError(f"{often[1]} training problems have the id {often[0]!r}; give each its own")
         self.responses = config.sampling.prompts_per_step * rollout.samples
         """Responses of a step, unless its sampler wants more or fewer."""
 

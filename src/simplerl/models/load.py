@@ -9,7 +9,8 @@ import copy
 import hashlib
 import importlib.util
 import inspect
-from collections.abc import Collection, Iterator, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,11 @@ from simplerl.models import attention as grouped_attention
 from simplerl.models import cub, lora
 
 transformers_logging.disable_progress_bar()
+
+#: What `from_pretrained` says of the files: `missing_keys`, `unexpected_keys`, `mismatched_keys`.
+Report = Mapping[str, Collection[Any]]
+#: The number of a layer in the name of a weight.
+_NUMBER = re.compile(r"\.\d+\.")
 
 ATTENTIONS = ("auto", "eager", "grouped", "sdpa", "flash_attention_2")
 
@@ -179,7 +185,7 @@ def load(name: str, *, device: str | torch.device = "cpu", attention: str = "", 
     try:
         tokenizer = _with_words(AutoTokenizer.from_pretrained(source, trust_remote_code=False))
         implementation = "eager" if grouped else attention
-        model, missing = (bare and _bare(source, implementation)) or _read(source, implementation)
+        model, report = (bare and _bare(source, implementation)) or _read(source, implementation)
     except SimpleRLError:
         raise
     except Exception as error:  # Transformers, tokenizers and safetensors each raise their own kinds for a bad file.
@@ -189,7 +195,7 @@ def load(name: str, *, device: str | torch.device = "cpu", attention: str = "", 
             "name; a hub model that is already in the local cache also loads with HF_HUB_OFFLINE=1."
         ) from error
     if has_values := not files_of(model):
-        _check_weights(name, model, missing)
+        check_weights(name, model, report)
         model = model.to(device)
     if grouped:
         tried = model if has_values else few_layers(model)
@@ -199,23 +205,29 @@ def load(name: str, *, device: str | torch.device = "cpu", attention: str = "", 
     return policy_of(model, tokenizer, name=name)
 
 
-def _read(source: str, attention: str) -> tuple[PreTrainedModel, Collection[str]]:
-    """Return a model and the names of its weights that the files do not hold; adapters are merged into their base."""
+def _read(source: str, attention: str) -> tuple[PreTrainedModel, Report]:
+    """Return a model and where its files do not fit it; adapters are merged into their base."""
     if base := lora.base_of(Path(source)):
-        model, missing = _read(locate(base), attention)
-        return lora.merge_from(model, source), missing
-    model, report = AutoModelForCausalLM.from_pretrained(
+        model, report = _read(locate(base), attention)
+        return lora.merge_from(model, source), report
+    return AutoModelForCausalLM.from_pretrained(
         source,
         dtype=torch.float32,
         attn_implementation=attention,
         trust_remote_code=False,
         use_safetensors=True,
         output_loading_info=True,
+        ignore_mismatched_sizes=True,  # They are named by `check_weights`.
     )
-    return model, report["missing_keys"]
 
 
-def _bare(source: str, attention: str) -> tuple[PreTrainedModel, Collection[str]] | None:
+def _beyond(stored: Iterable[str], own: Collection[str]) -> list[str]:
+    """Return the stored weights that the model has under other numbers only: those of further layers."""
+    forms = {_NUMBER.sub(".N.", name) for name in own}
+    return sorted(name for name in stored if name not in own and _NUMBER.sub(".N.", name) in forms)
+
+
+def _bare(source: str, attention: str) -> tuple[PreTrainedModel, Report] | None:
     """Return a model on the meta device whose modules say where their weights are: `stored`, name → (file, key).
 
     Buffers have their values. None where the files do not hold exactly the model's weights, under its own names.
@@ -244,14 +256,14 @@ def _bare(source: str, attention: str) -> tuple[PreTrainedModel, Collection[str]
     tied = dict(model.named_parameters(remove_duplicate=False)).keys() - own.keys()
     same = all(name in places and places[name][1] == list(values.shape) for name, values in own.items())
     kept = model.state_dict().keys() - own.keys() - tied
-    if not same or kept or tied & places.keys() or hasattr(config, "quantization_config"):
+    if not same or kept or tied & places.keys() or hasattr(config, "quantization_config") or _beyond(places, own):
         return None
     for name in own:
         owner, _, leaf = name.rpartition(".")
         vars(model.get_submodule(owner)).setdefault("stored", {})[leaf] = places[name][0], name
     with contextlib.suppress(OSError):  # There need not be one.
         model.generation_config = GenerationConfig.from_pretrained(source)
-    return model, ()
+    return model, {}
 
 
 def _weight_files(source: str) -> list[str]:
@@ -283,9 +295,21 @@ def weights_of(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
             yield name, values.detach()
 
 
-def _check_weights(name: str, model: PreTrainedModel, missing: Collection[str]) -> None:
-    """Raise ModelError for weights that the files do not hold (they would be random), or that are not numbers."""
-    if missing:
+def check_weights(name: str, model: PreTrainedModel, report: Report | None = None) -> None:
+    """Raise ModelError for weights that the files do not hold (they would be random) or hold for a larger model, or
+    that are not numbers. `report` is what Transformers says of the files."""
+    report = report or {}
+    if wrong := [f"{key} {list(theirs)} for {list(ours)}" for key, theirs, ours in report.get("mismatched_keys", ())]:
+        raise ModelError(
+            f"the files of {name!r} hold {len(wrong)} weights of another shape than config.json says "
+            f"({first_few(sorted(wrong))}): one of the two is of another model"
+        )
+    if beyond := _beyond(report.get("unexpected_keys", ()), model.state_dict().keys()):
+        raise ModelError(
+            f"the files of {name!r} hold {len(beyond)} weights of layers that config.json leaves out "
+            f"({first_few(beyond)}): num_hidden_layers is too small, or the files are of another model"
+        )
+    if missing := report.get("missing_keys"):
         raise ModelError(
             f"the files of {name!r} hold no values for {len(missing)} of its weights ({first_few(sorted(missing))}), "
             "which would be random: config.json does not fit model.safetensors (tie_word_embeddings and "

@@ -63,13 +63,26 @@ class Reward:
         who = who or self.label
         if value is None:
             return Undecided(f"reward {who} does not apply (None)", applies=False)
-        try:
-            number = float(value) if not isinstance(value, str | bytes) else math.nan
-        except (TypeError, ValueError, OverflowError):
-            number = math.nan
-        if not math.isfinite(number):
-            return Undecided(f"reward {who} gave {str(value)[:60]!r} ({type(value).__name__}), not a finite number")
-        return Scored(number, {self.label: number})
+        if isinstance(value, Undecided):
+            return value
+        complete = isinstance(value, Scored)
+        numbers = [value.value, *value.parts.values(), *(each for _, each in value.steps)] if complete else [value]
+        for each in numbers:
+            if math.isnan(_number(each)):
+                return Undecided(
+                    f"reward {who} gave {str(each)[:60]!r} ({type(each).__name__}), not a finite number up to "
+                    f"{LARGEST**2:g}"
+                )
+        return value if complete else Scored(_number(value), {self.label: _number(value)})
+
+
+def _number(value: Any) -> float:
+    """Return a value as a number; NaN for what is none, or is too large to train on."""
+    try:
+        number = math.nan if isinstance(value, str | bytes) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+    return number if abs(number) <= LARGEST**2 else math.nan
 
 
 #: Name → class, or a function.
@@ -169,12 +182,12 @@ class FunctionReward(Reward):
                 values = [self.function(problem, *pair) for pair in zip(completions, verdicts, strict=True)]
         except Exception as error:  # Anybody's code: the responses are undecided, and counted.
             file = inspect.getsourcefile(self.function) if inspect.isroutine(self.function) else ""
-            return [Undecided(f"reward {self.name} raised {raised_at(error, within=file or '')}")] * count
+            return [Undecided(f"reward {where} raised {raised_at(error, within=file or '')}")] * count
         if isinstance(values, str | bytes | dict) or not hasattr(values, "__len__"):
             return [Undecided(f"reward {where} returned {type(values).__name__}, not a list of numbers")] * count
         if len(values) != count:
             return [Undecided(f"reward {where} returned {len(values)} values for {count} responses")] * count
-        return [value if isinstance(value, Scored | Undecided) else self.scored(value, where) for value in values]
+        return [self.scored(value, where) for value in values]
 
     def _call_with_lists(self, problem: Problem, completions: Sequence[Completion], verdicts: Sequence[Verdict]) -> Any:
         parameters = _parameters(self.function)
@@ -193,11 +206,14 @@ class FunctionReward(Reward):
 def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     if not callable(function):
         raise ConfigError(f"a reward is a function or a subclass of Reward, not {function!r}")
-    return dict(inspect.signature(function).parameters)
+    try:
+        return dict(inspect.signature(function).parameters)
+    except ValueError as error:  # Of some built-in ones nothing is known.
+        raise ConfigError(f"the reward {function!r} does not say what it takes: write a function of yours") from error
 
 
 _KEYS = ("name", "weight", "params")
-#: Largest weight: what is trained on is fp32, in which the square of a reward must have room.
+#: Largest weight; its square is the largest value: the square of their product must have room in fp32.
 LARGEST = 1e6
 
 
@@ -228,7 +244,8 @@ class Mixture(Reward):
             if not isinstance(name, str):
                 raise ConfigError(f"the name of a mixture's reward must be text, not {name!r}")
             if name in built:
-                raise ConfigError(f"the mixture names the reward {name!r} twice: add up the weights instead")
+                advice = "give each function a __name__ of its own" if is_object(name) else "add up the weights instead"
+                raise ConfigError(f"the mixture names the reward {name!r} twice: {advice}")
             weight = entry.get("weight", 1.0)
             if isinstance(weight, bool) or not (isinstance(weight, int | float) and abs(weight) <= LARGEST):
                 raise ConfigError(f"the weight of {name!r} must be a finite number at most {LARGEST:g}, not {weight!r}")

@@ -104,7 +104,8 @@ def begin_notice(
         known = f", which its tokenizer {'adds' if habit else 'does not add'} by itself"
         return (
             f"WARNING: {setting} {what} the begin-of-text token of {policy.name}{known}: {measured}. "
-            f"{'Compare with' if loss <= CLEAR_GAP else 'Use'} --prompt.special-tokens {other}"
+            f"{'Compare with' if loss <= CLEAR_GAP else 'Use'} --prompt.special-tokens {other} (of eval, preflight and "
+            f"data: --special-tokens {other})"
         )
     if begins and prompter.special_tokens == "auto":
         return f"{setting}: {token} stands before every prompt, as the tokenizer has it ({measured})"

@@ -607,7 +607,7 @@ def series(path: Path, warn: Callable[[str], None]) -> list[tuple[str, list[Eval
             raise RunError(f"{path} has no evaluation yet; the first is made before the first step")
         return [(run.name, evaluations)]
     if not path.is_dir():
-        raise RunError(f"{path} does not exist; give a run directory, or a directory of results of `simplerl eval`")
+        raise RunError(f"{path} {_why_not(path)}")
     groups = defaultdict[tuple[str, ...], list[Evaluation]](list)
     for evaluation in results(path, warn):
         groups[_group(evaluation)].append(evaluation)

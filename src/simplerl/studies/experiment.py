@@ -24,7 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from simplerl.analysis.estimates import Measure
 from simplerl.config.resolve import RECIPES, as_table, resolve
@@ -105,10 +105,10 @@ class Experiment(_Data):
     figures: str = ""  # The paper's numbers, as far as it gives them
     source: str = "our own"  # Where the paper says it
     remarks: str = ""  # What is different here, so that nobody compares what cannot be compared
-    variants: tuple[Variant, ...]
-    measures: tuple[Annotated[Measure, BeforeValidator(measure)], ...]
+    variants: Annotated[tuple[Variant, ...], Field(min_length=1)]
+    measures: Annotated[tuple[Annotated[Measure, BeforeValidator(measure)], ...], Field(min_length=1)]
     """The columns of the table. The first one is what `against` compares."""
-    panels: tuple[Curve | Bars | PassAtK, ...] = ()
+    panels: tuple[Curve | Bars | PassAtK, ...] = ()  # Empty: the first measure as bars
     stage: Literal["train", "star"] = "train"  # The command that makes the runs
     prepare: tuple[Preparation, ...] = ()  # Run one after the other, before the runs that speak of `{directory}`
     recipe: str = "cub"

@@ -143,7 +143,8 @@ def write(experiment: Experiment, results: Mapping[str, Any], runs: Runs, direct
     """Write results.json, table.md and plot.png into the experiment's directory."""
     write_json(directory / "results.json", results)
     write_atomic(directory / "table.md", text(experiment, results, command))
-    panels = [_panel(experiment, panel, results, runs) for panel in experiment.panels]
+    shown = experiment.panels or (Bars(measure=experiment.measures[0]),)
+    panels = [_panel(experiment, panel, results, runs) for panel in shown]
     plot_panels(
         panels,
         directory / "plot.png",

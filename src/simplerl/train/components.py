@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -474,7 +475,8 @@ def load_problems(config: Config, say: Callable[[str], None], inputs: Inputs | N
         )
     if len(shared) == len(train):
         raise DataError(
-            f"every training problem of {config.data} is also held out ({source or 'its test split'}); give other "
+            f"every training problem of {config.data} is also held out "
+            f"({source or ('its test split' if 'held_out' in read else 'evaluation.holdout of them')}); give other "
             "problems with --evaluation.data, or leave it out"
         )
     return Split(
@@ -513,6 +515,10 @@ def make_prompts(
 
     Raises ConfigError where none does.
     """
+    for what, items in (("training", split.train), ("held-out", split.held_out)):
+        for name, count in Counter(item.id for item in items).most_common(1):
+            if count > 1:  # It addresses the random draws.
+                raise DataError(f"{count} {what} problems have the id {name!r}; give each its own")
     room = policy.context_length - config.sampling.max_new_tokens
     if room < 1:
         raise ConfigError(

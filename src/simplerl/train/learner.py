@@ -367,7 +367,12 @@ class Learner:
             state=self.carried,
         )
         # What a process reward says of a token's step and of those after it is credit of its own.
-        advantages_BT = algorithm.advantages(credit) + batch.to_come_BT * own_BT
+        given_BT, shape = algorithm.advantages(credit), tuple(own_BT.shape)
+        if not isinstance(given_BT, torch.Tensor) or given_BT.shape != own_BT.shape:
+            raise ConfigError(f"{type(algorithm).__name__}.advantages must return a tensor [B, T] = {shape}")
+        if not given_BT[own_BT].isfinite().all():
+            raise ConfigError(f"{type(algorithm).__name__}.advantages of step {step} are not all finite numbers")
+        advantages_BT = given_BT + batch.to_come_BT * own_BT
         advantages_BT = torch.where(own_B[:, None], advantages_BT, batch.credit_BT * mask_BT)
         if own_BT.any():  # A step without a decided response has measured nothing.
             self.carried = algorithm.carried(credit)
@@ -519,7 +524,10 @@ class Learner:
 
         for micro, (metrics, gradient) in self._each(self.scorer, batch, mask_BT, rows, work):
             for name, value in metrics.items():
-                sums[name] = sums.get(name, 0.0) + value.double()
+                number = torch.as_tensor(value, dtype=torch.float64)
+                if number.numel() != 1:  # Of somebody's own algorithm.
+                    raise ConfigError(f"metric {name!r} must be one number, not {number.numel()}")
+                sums[name] = sums.get(name, 0.0) + number.reshape(())
             for values, part in zip([*parameters, *micro.leaves] if gradient else [], gradient, strict=True):
                 if part is not None:
                     values.grad = part if values.grad is None else values.grad.add_(part)
