@@ -552,6 +552,9 @@ def test_a_server_of_openenv_is_trained_in(cub, server: str) -> None:
     (t,) = rolled(policy, beyond, problems[:1], lambda text, key: "0" * 50, samples=1)
     assert t.verdict.status == "error"
     assert "a reward is a number from 0 to 1" in t.verdict.detail
+    as_json = ENVIRONMENTS["openenv"](url=server, action="", max_turns=1)
+    (t,) = rolled(policy, as_json, problems[:1], lambda text, key: "no JSON", samples=1)
+    assert (t.verdict.status, t.reward) == ("wrong", 0.0), "by no answer the policy gets out of the loss"
     missing = ENVIRONMENTS["openenv"](url="http://127.0.0.1:9")
     with pytest.raises(ConfigError, match="no server answers"):
         rolled(policy, missing, problems[:1], lambda text, key: "1")

@@ -66,6 +66,7 @@ def test_the_gold_is_judged_right() -> None:
         ("Ben is a knave and Ava is a Knight.", ("knight", "knave")),
         (r"\text{Ava: knight}, \text{Ben: knave}", ("knight", "knave")),
         ("Ava is not a knave; Ben is not a knight", ("knight", "knave")),
+        ("Ava isn't a knave; Ben isn’t a knight", ("knight", "knave")),
         ("Ava and Ben are knaves", ("knave", "knave")),
         ("Ava is a knight", None),
         ("Ava is a knight, Ben is a knave, Ava is a knave", None),

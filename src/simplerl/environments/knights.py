@@ -120,7 +120,7 @@ def load(split: str = "train", *, size: int = 0, seed: int = 0, levels: tuple[in
 
 def roles_in(answer: str, people: Sequence[str]) -> dict[str, str] | None:
     """Return the role that an answer gives to everybody; None where somebody has none, or two."""
-    plain = re.sub(r"\\text\w*|[{}$*_\\]", " ", answer)
+    plain = re.sub(r"\\text\w*|[{}$*_\\]", " ", re.sub("n['’]t ", " not ", answer))
     roles: dict[str, str] = {}
     for name in people:
         said = re.findall(rf"\b{re.escape(name)}\b[^.,;\n]*?\b(not an? )?(knave|knight)s?\b", plain, re.IGNORECASE)
