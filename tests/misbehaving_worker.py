@@ -34,7 +34,7 @@ def misbehave(answer, gold, *, question=None):
     if act == "noise":
         print("not a reply")
     if act == "nonsense":
-        os.write(1, b"nonsense\n")
+        os.write(0, b"nonsense\n")
     return thorough(answer, gold, question=question)
 
 

@@ -36,6 +36,7 @@ import itertools
 import json
 import math
 import queue
+import re
 import secrets
 import sys
 import threading
@@ -365,6 +366,7 @@ class Agent(Environment):
 #: Methods of TRL's form that are no tools.
 OWN = ("reset", "get_reward")
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
+_VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -375,13 +377,8 @@ class FactoryEnvironment(Environment):
     source: ClassVar[str]
     stop: ClassVar[tuple[str, ...]] = (CLOSE,)
 
-    show_tools: bool = True
-    """Put the tools, as JSON schemas, before the question."""
-
     def problem(self, problem: Problem, rng: np.random.Generator) -> Problem:
-        """Return the problem with the tools explained before it."""
-        if not self.show_tools:
-            return problem
+        """Return the problem with the tools, as JSON schemas, before the question."""
         tools = self._tools(type(self).factory)
         schemas = "\n".join(json.dumps(schema(name, method)) for name, method in tools.items())
         form = f'{OPEN}{{"name": …, "arguments": {{…}}}}{CLOSE}'
@@ -430,15 +427,24 @@ class FactoryEnvironment(Environment):
 
 def schema(name: str, method: Callable[..., Any]) -> dict[str, Any]:
     """Return the JSON schema of a tool, from its signature and docstring."""
-    kinds = {str: "string", int: "integer", float: "number", bool: "boolean"}
-    parameters = [p for p in inspect.signature(method).parameters.values() if p.name != "self"]
+    kinds = {
+        "int": "integer",
+        "float": "number",
+        "bool": "boolean",
+        "list": "array",
+        "tuple": "array",
+        "dict": "object",
+    }
+    own = [p for p in inspect.signature(method).parameters.values() if p.name != "self" and p.kind not in _VARIABLE]
+    # As it is written: a file may have its annotations as texts, `int | None` and `list[str]` among them.
+    annotations = {p.name: getattr(p.annotation, "__name__", str(p.annotation)) for p in own}
     return {
         "name": name,
         "description": (inspect.getdoc(method) or "").strip(),
         "parameters": {
             "type": "object",
-            "properties": {p.name: {"type": kinds.get(p.annotation, "string")} for p in parameters},
-            "required": [p.name for p in parameters if p.default is p.empty],
+            "properties": {n: {"type": kinds.get(re.split(r"\W", a)[0], "string")} for n, a in annotations.items()},
+            "required": [p.name for p in own if p.default is p.empty],
         },
     }
 
@@ -669,7 +675,7 @@ class OpenEnv(Adapter):
         return super().start(problem, rng)
 
     def play(self, base_url: str, api_key: str, problem: Problem) -> float:
-        """Go through an episode: reset with the problem's columns of the same name, then a step for each answer."""
+        """Go through an episode: reset with a seed of the problem's own, then a step for each answer."""
         openai = library("openai", "openenv")
         policy = openai.OpenAI(base_url=base_url, api_key=api_key, max_retries=0, timeout=None)
         digest = hashlib.blake2b(f"{problem.id}".encode(), digest_size=4).digest()

@@ -273,6 +273,7 @@ def _take(stream: FileIO, text: bytearray, cap: int) -> bool:
 @lru_cache(maxsize=1)
 def require() -> None:
     """Try the sandbox once. Raises SandboxError where it does not work, so that nothing is ever run without it."""
+    _bwrap()  # First: a system without it need not have files in memory either.
     result = _attempts(({"program.py": "print(6 * 7)"},), "", Limits(seconds=30))
     if result.stdout != "42\n":
         raise SandboxError(
