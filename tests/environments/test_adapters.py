@@ -204,6 +204,17 @@ def test_a_limit_is_no_way_out_of_the_loss(cub) -> None:
     assert not adapters.endpoint().sessions
 
 
+def test_half_an_answer_is_no_way_out_of_the_loss(cub) -> None:
+    def fussy(base_url, api_key, problem):
+        _, reason = chat(base_url, api_key, [{"role": "user", "content": problem.question}])
+        if reason == "length":
+            raise ValueError("half an answer")
+
+    policy = cub("cub-qwen")
+    (t,) = played(policy, fussy, lambda text, key: " \\boxed{41}" + " 1" * 100, tokens=40)
+    assert (t.completion.stop_reason, t.verdict.status, t.reward) == ("length", "wrong", 0.0)
+
+
 def test_an_agent_is_let_go_whatever_went_wrong(cub) -> None:
     ended: list[int] = []
 

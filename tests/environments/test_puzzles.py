@@ -69,6 +69,8 @@ def test_the_gold_is_judged_right() -> None:
         ("Ava isn't a knave; Ben isn’t a knight", ("knight", "knave")),
         ("Ava and Ben are knaves", ("knave", "knave")),
         ("Ava is a knight", None),
+        ("Ava is a knight or a knave, Ben is a knave", None),
+        ("Ava: knight/knave, Ben: knave", None),
         ("Ava is a knight, Ben is a knave, Ava is a knave", None),
         ("", None),
     ],

@@ -248,7 +248,7 @@ def _build_named(key: str, raw: Any) -> Any:
     if not isinstance(name, str):
         raise ConfigError(f"{key}.name = {name!r}: must be text")
     name = canonical(name)
-    cls = environment_class(name) if key == "environment" else registry_.lookup(name)
+    cls: Any = environment_class(name) if key == "environment" else registry_.lookup(name)
     if not dataclasses.is_dataclass(cls):
         if key == "reward":
             return make_reward(name, table)

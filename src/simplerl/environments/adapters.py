@@ -26,11 +26,11 @@ chat templates teach.
 """
 
 import asyncio
-import contextlib
 import functools
 import hashlib
 import hmac
 import http.server
+import importlib
 import inspect
 import itertools
 import json
@@ -53,7 +53,7 @@ from pydantic import PositiveInt
 from simplerl.core.errors import ConfigError, DataError, nearest, raised_at
 from simplerl.core.types import Call, Problem, Turn, Verdict, VerdictStatus
 from simplerl.data.problems import ProblemSet, generated_size
-from simplerl.environments.base import METHODS, Environment, answered, library
+from simplerl.environments.base import METHODS, Environment, answered
 
 # --- agents, and the endpoint that they ask ---------------------------------------------------------------------------
 
@@ -348,11 +348,15 @@ class Agent(Environment):
         """Return what the episode has earned; an agent that still waits gets the answer that was cut, and must end."""
         if not state.over:
             state.outbox.put((text[len("\n".join(state.given)) :].lstrip("\n"), "length"))
-            if self._next(state):
-                state.end()
-                # What it makes of the refusal is no fault: by a limit the policy must not get out of the loss.
-                with contextlib.suppress(Exception):
+            try:
+                if self._next(state):
+                    state.end()
                     self._next(state)
+            except Exception:
+                # What it makes of half an answer, or of a refusal, is no fault: by a limit the policy must not get out
+                # of the loss. Where it only hangs, the episode is not over.
+                if not state.over:
+                    raise
         return None if state.reward is None else earned(state.reward)
 
     def end(self, problem: Problem, state: Session) -> None:
@@ -481,6 +485,14 @@ def adapted(value: Any, name: str) -> type[Environment]:
 
 #: Share of the tasks that are the test split's.
 TEST_SHARE = 0.2
+
+
+def library(module: str, extra: str) -> Any:
+    """Return a library of others. Raises ConfigError where it is not installed."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigError(f"{extra} needs its library: pip install 'simplerl[{extra}]' ({error})") from error
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,6 @@ resumed is the same run. What a method raises, and a turn that takes too long, i
 answer: counted, left out of the update, never reward 0.
 """
 
-import importlib
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -93,14 +92,6 @@ def answered(form: str, tool: str, asked: str, result: str, status: Any = "ok", 
     """Return a tool's result as the observation `<form>…</form>`, after which the policy writes on."""
     call = Call(tool=tool, arguments=asked, result=result, status=status, seconds=seconds)
     return Turn(observation=f"\n<{form}>\n{result}\n</{form}>\n", done=False, calls=(call,))
-
-
-def library(module: str, extra: str) -> Any:
-    """Return a library of others, which comes with an extra. Raises ConfigError where it is not installed."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ConfigError(f"{extra} needs its library: pip install 'simplerl[{extra}]' ({error})") from error
 
 
 def require_single_turn(environment: Environment, what: str) -> None:

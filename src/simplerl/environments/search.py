@@ -15,7 +15,7 @@ from pydantic import PositiveInt
 from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.types import Problem, Turn
 from simplerl.data.rows import read_rows
-from simplerl.environments.base import Environment, answered, library
+from simplerl.environments.base import Environment, answered
 
 OPEN, CLOSE = "<search>", "</search>"
 #: Columns that hold a passage, and its title.
@@ -75,7 +75,11 @@ def load(name: str) -> Corpus:
     without passages."""
     if not name:
         raise ConfigError("the environment search needs a corpus: --environment.corpus FILE (rows with a column text)")
-    bm25s, passages = library("bm25s", "search"), []
+    try:
+        import bm25s
+    except ImportError as error:
+        raise ConfigError("the environment search needs bm25s: pip install 'simplerl[search]'") from error
+    passages = []
     for row in read_rows(Path(name)):
         fields = {str(key).lower(): value for key, value in row.fields.items()}
         text = next((fields[key] for key in TEXTS if isinstance(fields.get(key), str)), None)

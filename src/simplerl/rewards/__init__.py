@@ -161,7 +161,7 @@ class FunctionReward(Reward):
         except Exception as error:  # Anybody's code: the responses are undecided, and counted.
             file = inspect.getsourcefile(self.function) if inspect.isroutine(self.function) else ""
             return [Undecided(f"reward {self.name} raised {raised_at(error, within=file or '')}")] * count
-        sized = hasattr(values, "__len__") and getattr(values, "ndim", 1)  # An array may have no dimension.
+        sized = hasattr(values, "__len__") and getattr(values, "ndim", True)  # An array may have no dimension.
         if isinstance(values, str | bytes | dict) or not sized:
             return [Undecided(f"reward {where} returned {type(values).__name__}, not a list of numbers")] * count
         if len(values) != count:
