@@ -249,7 +249,7 @@ def _build_named(key: str, raw: Any) -> Any:
         raise ConfigError(f"{key}.name = {name!r}: must be text")
     name = canonical(name)
     cls: Any = environment_class(name) if key == "environment" else registry_.lookup(name)
-    if not dataclasses.is_dataclass(cls):
+    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
         if key == "reward":
             return make_reward(name, table)
         raise ConfigError(f"{key}.name = {name!r}: this is not a dataclass, whose fields are the settings")
