@@ -60,7 +60,7 @@ def start_up() -> float:
     """Seconds from making a pool to its first worker being ready."""
     start = time.perf_counter()
     with VerifierPool(workers=1) as pool:
-        pool.warm_up()
+        assert all(worker.ensure_process() for worker in pool._workers)
         return time.perf_counter() - start
 
 
@@ -72,7 +72,7 @@ def forget() -> None:
 def throughput(pairs: list[tuple[str, str]], workers: int) -> float:
     """Verdicts per second through a warm pool, each distinct pair judged from scratch."""
     with VerifierPool(workers=workers) as pool:
-        pool.warm_up()
+        assert all(worker.ensure_process() for worker in pool._workers)
         forget()
         start = time.perf_counter()
         pool.verify_many(pairs)

@@ -49,6 +49,50 @@ def test_every_reward_by_name(name: str) -> None:
     assert build_config(json.loads(json.dumps(as_table(config)))) == config
 
 
+MINE = """
+from dataclasses import dataclass
+from simplerl.algorithms.grpo import GRPO
+from simplerl.environments.base import Environment
+from simplerl.feed.samplers import Epoch
+from simplerl.rewards.builtin import Correctness
+
+@dataclass(frozen=True, kw_only=True)
+class MyAlgorithm(GRPO):
+    mine: float = 2.0
+
+@dataclass(frozen=True, kw_only=True)
+class MyReward(Correctness):
+    pass
+
+@dataclass(frozen=True, kw_only=True)
+class MyEnvironment(Environment):
+    slow = False
+
+@dataclass(frozen=True, kw_only=True)
+class MySampler(Epoch):
+    pass
+
+def function():
+    pass
+"""
+
+
+def test_a_class_of_a_file_is_recorded_by_its_place(tmp_path: Path) -> None:
+    """Another process, that of a resumed run, finds it there."""
+    file = tmp_path / "mine.py"
+    file.write_text(MINE)
+    named = {key: {"name": f"{file}:My{key.title()}"} for key in ("algorithm", "reward", "environment", "sampler")}
+    config = build_config(named)
+    table = json.loads(json.dumps(as_table(config)))
+    assert {key: table[key]["name"] for key in named} == {key: each["name"] for key, each in named.items()}
+    assert [plugin.name for plugin in config.plugins] == [str(file)]
+    assert build_config(table) == config
+    mixture = {"name": "mixture", "rewards": [named["reward"], {"name": "format"}]}
+    assert build_config({"reward": mixture}).reward._built[0][1].label == "correctness"
+    with pytest.raises(ConfigError, match="is not a dataclass"):
+        build_config({"algorithm": {"name": f"{file}:function"}})
+
+
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_every_algorithm_by_name(name: str) -> None:
     config = resolve("cub", {"algorithm": {"name": name}})

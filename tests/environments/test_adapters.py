@@ -204,6 +204,17 @@ def test_a_limit_is_no_way_out_of_the_loss(cub) -> None:
     assert not adapters.endpoint().sessions
 
 
+def test_half_an_answer_is_no_way_out_of_the_loss(cub) -> None:
+    def fussy(base_url, api_key, problem):
+        _, reason = chat(base_url, api_key, [{"role": "user", "content": problem.question}])
+        if reason == "length":
+            raise ValueError("half an answer")
+
+    policy = cub("cub-qwen")
+    (t,) = played(policy, fussy, lambda text, key: " \\boxed{41}" + " 1" * 100, tokens=40)
+    assert (t.completion.stop_reason, t.verdict.status, t.reward) == ("length", "wrong", 0.0)
+
+
 def test_an_agent_is_let_go_whatever_went_wrong(cub) -> None:
     ended: list[int] = []
 
@@ -552,6 +563,9 @@ def test_a_server_of_openenv_is_trained_in(cub, server: str) -> None:
     (t,) = rolled(policy, beyond, problems[:1], lambda text, key: "0" * 50, samples=1)
     assert t.verdict.status == "error"
     assert "a reward is a number from 0 to 1" in t.verdict.detail
+    as_json = ENVIRONMENTS["openenv"](url=server, action="", max_turns=1)
+    (t,) = rolled(policy, as_json, problems[:1], lambda text, key: "no JSON", samples=1)
+    assert (t.verdict.status, t.reward) == ("wrong", 0.0), "by no answer the policy gets out of the loss"
     missing = ENVIRONMENTS["openenv"](url="http://127.0.0.1:9")
     with pytest.raises(ConfigError, match="no server answers"):
         rolled(policy, missing, problems[:1], lambda text, key: "1")

@@ -336,19 +336,32 @@ def test_a_fraction_of_the_tests_is_a_score_that_correctness_pays():
 
 def test_the_first_failing_test_is_the_observation():
     environment = Code(max_turns=2)
-    turn = environment.step(SECRET, None, "def secret(n): return 918273645", RNG)
+    turn = environment.step(SECRET, [], "def secret(n): return 918273645", RNG)
     assert not turn.done
     assert "This test fails.\nassert secret(4) == [5501, 'x']\nsecret returned 918273645" in turn.observation
     assert turn.calls[0].tool == "tests"
-    turn = environment.step(PRINTED, None, "print(1 / 0)", RNG)
+    turn = environment.step(PRINTED, [], "print(1 / 0)", RNG)
     for part in ("Input:\n3\n", "Expected:\n918273645\n", "ZeroDivisionError"):
         assert part in turn.observation
-    assert environment.step(SECRET, None, f"def secret(n): return {NUMBERS!r}[n]", RNG).done
+    assert environment.step(SECRET, [], f"def secret(n): return {NUMBERS!r}[n]", RNG).done
     assert Code().step(SECRET, None, "pass", RNG).done
 
 
+@pytest.mark.parametrize("first", ["def secret(n): return 1", "```\ndef secret(n): return 1\n```", "I cannot."])
+def test_of_several_turns_the_last_is_judged(first: str):
+    """Also where the programs are not fenced, as those that complete a prompt."""
+    environment, right = Code(max_turns=2), f"def secret(n): return {NUMBERS!r}[n]"
+    state = environment.start(SECRET, RNG)
+    assert not environment.step(SECRET, state, first, RNG).done
+    cut = list(state)  # The second turn may end at the limit of tokens, where `step` does not see it.
+    assert environment.step(SECRET, state, right, RNG).done
+    for seen in (state, cut):
+        assert environment.judge(SECRET, seen, f"{first}\n{right}").correct
+        assert not environment.judge(SECRET, seen, f"{first}\nThat was it.").correct
+
+
 def test_what_a_program_prints_reaches_nobody_s_terminal():
-    turn = Code(max_turns=2).step(PRINTED, None, "print('\\x1b]0;title\\x07', end='')", RNG)
+    turn = Code(max_turns=2).step(PRINTED, [], "print('\\x1b]0;title\\x07', end='')", RNG)
     assert "title" in turn.observation
     assert "\x1b" not in turn.observation
 

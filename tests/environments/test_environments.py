@@ -117,6 +117,11 @@ def test_classes_of_trls_form_are_environments() -> None:
         call(environment, state, '{"name": "crash"}')
     assert schema("price", Shop.price)["parameters"]["required"] == ["item"]
 
+    def tool(self, a: "int", b: "list[str]", c: "float | None" = None, d: bool = True, e=1, **more): ...
+
+    kinds = {name: each["type"] for name, each in schema("tool", tool)["parameters"]["properties"].items()}
+    assert kinds == {"a": "integer", "b": "array", "c": "number", "d": "boolean", "e": "string"}
+
 
 @pytest.mark.parametrize(
     ("text", "said", "status"),

@@ -241,6 +241,7 @@ def test_without_bubblewrap_nothing_runs(monkeypatch: pytest.MonkeyPatch):
         cached.cache_clear()
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setattr(sandbox.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.delattr(os, "memfd_create")  # As on a Mac.
     monkeypatch.setattr(subprocess, "Popen", lambda *args, **kwargs: pytest.fail("a process was started"))
     with pytest.raises(SandboxError, match=r"apt install bubblewrap, or pip install 'simplerl\[sandbox\]'"):
         run("pass")

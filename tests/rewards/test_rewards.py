@@ -302,6 +302,7 @@ def test_our_signature_may_say_the_parts() -> None:
         ("12", r"returned str, not a list"),
         (None, r"returned NoneType, not a list"),
         ({1: 2, 3: 4}, r"returned dict, not a list"),
+        (np.array(1.0), r"returned ndarray, not a list of numbers"),
     ],
 )
 def test_a_result_of_the_wrong_shape_makes_all_undecided(value: object, message: str) -> None:
@@ -397,6 +398,16 @@ def test_two_parts_of_one_name_are_an_error(tmp_path) -> None:
     rewards = [{"name": f"{tmp_path}/{directory}/r.py:short"} for directory in ("a", "b")]
     with pytest.raises(ConfigError, match="two rewards of the mixture are called 'short'"):
         make_reward("mixture", {"rewards": rewards})
+
+
+def test_classes_without_a_name_are_told_apart(tmp_path) -> None:
+    head = "from simplerl.rewards import Reward\n"
+    bodies = (
+        f"class {name}(Reward):\n    def __call__(self, *_):\n        return {v}\n" for name, v in (("A", 1), ("B", 2))
+    )
+    (tmp_path / "r.py").write_text(head + "".join(bodies))
+    mixture = make_reward("mixture", {"rewards": [{"name": f"{tmp_path}/r.py:{name}"} for name in "AB"]})
+    assert mixture.score(SUMS, [response("a")], [RIGHT]) == [Scored(3.0, {"A": 1.0, "B": 2.0})]
 
 
 @pytest.mark.parametrize("function", [lambda: 1, lambda a: 1, lambda prompts, answers: [1.0], 3])

@@ -65,7 +65,7 @@ STRANGE = [
 @pytest.fixture(scope="module")
 def pool():
     with VerifierPool(workers=1) as pool:
-        pool.warm_up()
+        assert all(worker.ensure_process() for worker in pool._workers)
         yield pool
 
 

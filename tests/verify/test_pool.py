@@ -128,7 +128,7 @@ def test_workers_killed_and_stopped_at_random_lose_nothing(pool):
 
 def test_a_stopped_worker_is_replaced_and_its_answer_judged():
     with VerifierPool(workers=1, timeout_s=0.5) as pool:
-        pool.warm_up()
+        assert all(worker.ensure_process() for worker in pool._workers)
         (worker,) = workers_of(pool)
         worker.suspend()
         (verdict,) = pool.verify_many([(r"\boxed{\frac{\sqrt3}{3}}", r"\frac{1}{\sqrt3}")])
@@ -137,7 +137,7 @@ def test_a_stopped_worker_is_replaced_and_its_answer_judged():
 
 
 def test_workers_killed_while_idle_are_replaced(pool):
-    pool.warm_up()
+    assert all(worker.ensure_process() for worker in pool._workers)
     for worker in workers_of(pool):
         worker.kill()
     time.sleep(0.2)
@@ -148,7 +148,7 @@ def test_workers_killed_while_idle_are_replaced(pool):
 
 def test_a_stopped_worker_cannot_block_the_pool_by_not_reading():
     with VerifierPool(workers=1, timeout_s=0.5) as pool:
-        pool.warm_up()
+        assert all(worker.ensure_process() for worker in pool._workers)
         workers_of(pool)[0].suspend()
         question = "What is it? " * 200_000  # more than a socket holds
         (verdict,) = pool.verify_many([(r"\boxed{2\sqrt2}", r"\sqrt8", question)])
@@ -234,7 +234,7 @@ def test_an_answer_that_always_kills_its_worker_is_an_error_in_the_end(misbehavi
 
 def test_close_leaves_no_process_behind():
     pool = VerifierPool(workers=2)
-    pool.warm_up()
+    assert all(worker.ensure_process() for worker in pool._workers)
     processes = workers_of(pool)
     assert len(processes) == 2
     pool.close()
@@ -252,7 +252,8 @@ def test_everything_dies_with_the_parent(last):
     script = Path(misbehaving_worker.__file__)
     code = (
         "import time; from simplerl.verify import VerifierPool, pool as module;"
-        f"module.COMMAND = ({str(script)!r},); pool = VerifierPool(workers=2, timeout_s=60); pool.warm_up();"
+        f"module.COMMAND = ({str(script)!r},); pool = VerifierPool(workers=2, timeout_s=60);"
+        "[worker.ensure_process() for worker in pool._workers];"
         f"print(*(worker.process.pid for worker in pool._workers), flush=True); {last}"
     )
     parent = subprocess.Popen(

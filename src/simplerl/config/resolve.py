@@ -21,17 +21,15 @@ from simplerl.core.registry import (
     Plugin,
     Registry,
     canonical,
-    is_object,
     load_plugins,
     owner,
-    recall,
     registry,
     remember,
 )
 from simplerl.data import sources
 from simplerl.data.rows import suffix_of
 from simplerl.environments import environment_class
-from simplerl.rewards import FunctionReward, make_reward, reward_class
+from simplerl.rewards import FunctionReward, make_reward
 from simplerl.runs.files import flatten
 
 #: Name → TOML file.
@@ -249,16 +247,12 @@ def _build_named(key: str, raw: Any) -> Any:
     name = table.pop("name", next(iter(registry_)))
     if not isinstance(name, str):
         raise ConfigError(f"{key}.name = {name!r}: must be text")
-    if key == "reward":
-        name = canonical(name)
-        cls = reward_class(name)
-        if not dataclasses.is_dataclass(cls):
+    name = canonical(name)
+    cls: Any = environment_class(name) if key == "environment" else registry_.lookup(name)
+    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
+        if key == "reward":
             return make_reward(name, table)
-    elif key == "environment":
-        name = canonical(name)
-        cls = environment_class(name)
-    else:
-        cls = recall(name, key) if is_object(name) else registry_.find(name)
+        raise ConfigError(f"{key}.name = {name!r}: this is not a dataclass, whose fields are the settings")
     hints, own = typing.get_type_hints(cls, include_extras=True), _settings(cls)
     values = {}
     for setting, value in table.items():

@@ -104,6 +104,14 @@ class Registry(UserDict[str, T]):
             raise ConfigError(f"unknown {key or self.kind} {name!r}; {nearest(name, self)}{more}")
         return self[name]
 
+    def lookup(self, name: str) -> T:
+        """Return an entry, what `file.py:attribute` or `module:attribute` names, or an object passed from Python."""
+        if is_object(name):
+            return recall(name, self.kind)
+        if is_source(name):
+            return load_source(name)
+        return self.find(name, hint=f"One of yours works too: --{self.kind} file.py:NAME.")
+
     def register(self, name: str, value: T) -> None:
         """Add an entry. Raises SimpleRLError, naming both places, where the name is taken."""
         if not isinstance(name, str) or not name.strip() or set(name) & set("=:/\\"):
@@ -123,12 +131,14 @@ class Registry(UserDict[str, T]):
         self._plugins[name] = _loading[-1] if _loading else ""
 
     def name_of(self, value: Any) -> str | None:
-        """Return the name of a class or object, without loading the others; None where it is not registered."""
+        """Return what `lookup` finds a class or object by, without loading others: its name, or its place in a plug-in
+        that is loaded; None where it has neither."""
         path = f"{getattr(value, '__module__', '')}:{getattr(value, '__qualname__', '')}"
         for name, entry in self.data.items():
             if entry is value or (isinstance(entry, _Lazy) and entry == path):
                 return name
-        return None
+        held = ((each.name, *item) for each in _LOADED.values() for item in vars(each.module).items())
+        return next((f"{source}:{attribute}" for source, attribute, own in held if own is value), None)
 
     def place(self, name: str) -> str:
         """Return where an entry comes from, without loading it: a module and attribute, or a file and line."""

@@ -9,11 +9,10 @@ problem's own judge does.
 """
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from simplerl.core.errors import SimpleRLError, raised_at
-from simplerl.core.registry import Registry, is_object, is_source, load_source, recall
+from simplerl.core.registry import Registry
 from simplerl.core.types import Problem, Verdict
 
 if TYPE_CHECKING:
@@ -49,15 +48,15 @@ def make_environment(table: Mapping[str, Any]) -> Any:
 
 
 def environment_class(name: str) -> Any:
-    """Return the class of a name or `file.py:Class`; a class of TRL's form becomes an environment.
+    """Return the class of a name or `file.py:Class`; an agent or a class of TRL's form becomes an environment.
 
     Raises ConfigError for an unknown name, and for a class that is no environment.
     """
-    if not is_object(name) and not is_source(name):
-        return ENVIRONMENTS.find(name, hint="A class of yours works too: --environment file.py:Class.")
+    if name in ENVIRONMENTS:
+        return ENVIRONMENTS[name]
     from simplerl.environments.adapters import adapted
 
-    return adapted(recall(name, "environment") if is_object(name) else load_source(name), name)
+    return adapted(ENVIRONMENTS.lookup(name), name)
 
 
 def judge_of(problem: Problem, policy: str) -> "Environment | None":
@@ -65,8 +64,10 @@ def judge_of(problem: Problem, policy: str) -> "Environment | None":
 
     `policy` is how the verifier finds a final answer; the judge finds it in the same way.
     """
-    name = problem.meta.get("environment")
-    return _judge(name, policy) if name else None
+    if not (name := problem.meta.get("environment")):
+        return None
+    kind = ENVIRONMENTS.find(name)
+    return kind(policy=policy) if hasattr(kind, "policy") else kind()
 
 
 def own_verdict(problem: Problem, text: str, policy: str) -> Verdict | None:
@@ -79,9 +80,3 @@ def own_verdict(problem: Problem, text: str, policy: str) -> Verdict | None:
     except Exception as error:  # It may be anybody's code.
         detail = f"{type(judge).__name__} raised {raised_at(error)}"
         return Verdict(status="error", extracted=None, rule="environment", detail=detail)
-
-
-@lru_cache(maxsize=32)
-def _judge(name: str, policy: str) -> "Environment":
-    kind = ENVIRONMENTS.find(name)
-    return kind(policy=policy) if hasattr(kind, "policy") else kind()

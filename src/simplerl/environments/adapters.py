@@ -26,18 +26,17 @@ chat templates teach.
 """
 
 import asyncio
-import contextlib
 import functools
 import hashlib
 import hmac
 import http.server
 import importlib
-import importlib.util
 import inspect
 import itertools
 import json
 import math
 import queue
+import re
 import secrets
 import sys
 import threading
@@ -54,7 +53,7 @@ from pydantic import PositiveInt
 from simplerl.core.errors import ConfigError, DataError, nearest, raised_at
 from simplerl.core.types import Call, Problem, Turn, Verdict, VerdictStatus
 from simplerl.data.problems import ProblemSet, generated_size
-from simplerl.environments.base import METHODS, Environment
+from simplerl.environments.base import METHODS, Environment, answered
 
 # --- agents, and the endpoint that they ask ---------------------------------------------------------------------------
 
@@ -349,11 +348,15 @@ class Agent(Environment):
         """Return what the episode has earned; an agent that still waits gets the answer that was cut, and must end."""
         if not state.over:
             state.outbox.put((text[len("\n".join(state.given)) :].lstrip("\n"), "length"))
-            if self._next(state):
-                state.end()
-                # What it makes of the refusal is no fault: by a limit the policy must not get out of the loss.
-                with contextlib.suppress(Exception):
+            try:
+                if self._next(state):
+                    state.end()
                     self._next(state)
+            except Exception:
+                # What it makes of half an answer, or of a refusal, is no fault: by a limit the policy must not get out
+                # of the loss. Where it only hangs, the episode is not over.
+                if not state.over:
+                    raise
         return None if state.reward is None else earned(state.reward)
 
     def end(self, problem: Problem, state: Session) -> None:
@@ -367,6 +370,7 @@ class Agent(Environment):
 #: Methods of TRL's form that are no tools.
 OWN = ("reset", "get_reward")
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
+_VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -377,13 +381,8 @@ class FactoryEnvironment(Environment):
     source: ClassVar[str]
     stop: ClassVar[tuple[str, ...]] = (CLOSE,)
 
-    show_tools: bool = True
-    """Put the tools, as JSON schemas, before the question."""
-
     def problem(self, problem: Problem, rng: np.random.Generator) -> Problem:
-        """Return the problem with the tools explained before it."""
-        if not self.show_tools:
-            return problem
+        """Return the problem with the tools, as JSON schemas, before the question."""
         tools = self._tools(type(self).factory)
         schemas = "\n".join(json.dumps(schema(name, method)) for name, method in tools.items())
         form = f'{OPEN}{{"name": …, "arguments": {{…}}}}{CLOSE}'
@@ -409,19 +408,19 @@ class FactoryEnvironment(Environment):
         if not text.endswith(CLOSE):
             return Turn()
         asked = text.removesuffix(CLOSE).rpartition(OPEN)[2].strip()
-        tools = self._tools(state)
+        tools, answer = self._tools(state), functools.partial(answered, "tool_response")
         try:
             wanted = json.loads(asked)
             name, arguments = wanted["name"], wanted.get("arguments", {})
             if name not in tools:
-                return _answer(str(name), asked, f"unknown tool {name!r}; {nearest(str(name), tools)}", "invalid")
+                return answer(str(name), asked, f"unknown tool {name!r}; {nearest(str(name), tools)}", "invalid")
             inspect.signature(tools[name]).bind(**arguments)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            return _answer("", asked, f"a call is JSON with a name and arguments ({error})", "invalid")
+            return answer("", asked, f"a call is JSON with a name and arguments ({error})", "invalid")
         try:
-            return _answer(name, asked, str(tools[name](**arguments)), "ok")
+            return answer(name, asked, str(tools[name](**arguments)))
         except ValueError as error:  # TRL's convention: the model is told, and may try again.
-            return _answer(name, asked, f"error: {error}", "error")
+            return answer(name, asked, f"error: {error}", "error")
 
     def judge(self, problem: Problem, state: Any, text: str) -> Verdict | None:
         """Return the verdict that the object's reward stands for; None where it has none."""
@@ -430,22 +429,26 @@ class FactoryEnvironment(Environment):
         return earned(checked_reward(float(state.get_reward()), "what get_reward returns"))
 
 
-def _answer(tool: str, asked: str, result: str, status: Any) -> Turn:
-    call = Call(tool=tool, arguments=asked, result=result, status=status)
-    return Turn(observation=f"\n<tool_response>\n{result}\n</tool_response>\n", done=False, calls=(call,))
-
-
 def schema(name: str, method: Callable[..., Any]) -> dict[str, Any]:
     """Return the JSON schema of a tool, from its signature and docstring."""
-    kinds = {str: "string", int: "integer", float: "number", bool: "boolean"}
-    parameters = [p for p in inspect.signature(method).parameters.values() if p.name != "self"]
+    kinds = {
+        "int": "integer",
+        "float": "number",
+        "bool": "boolean",
+        "list": "array",
+        "tuple": "array",
+        "dict": "object",
+    }
+    own = [p for p in inspect.signature(method).parameters.values() if p.name != "self" and p.kind not in _VARIABLE]
+    # As it is written: a file may have its annotations as texts, `int | None` and `list[str]` among them.
+    annotations = {p.name: getattr(p.annotation, "__name__", str(p.annotation)) for p in own}
     return {
         "name": name,
         "description": (inspect.getdoc(method) or "").strip(),
         "parameters": {
             "type": "object",
-            "properties": {p.name: {"type": kinds.get(p.annotation, "string")} for p in parameters},
-            "required": [p.name for p in parameters if p.default is p.empty],
+            "properties": {n: {"type": kinds.get(re.split(r"\W", a)[0], "string")} for n, a in annotations.items()},
+            "required": [p.name for p in own if p.default is p.empty],
         },
     }
 
@@ -484,7 +487,7 @@ def adapted(value: Any, name: str) -> type[Environment]:
 TEST_SHARE = 0.2
 
 
-def door(module: str, extra: str) -> Any:
+def library(module: str, extra: str) -> Any:
     """Return a library of others. Raises ConfigError where it is not installed."""
     try:
         return importlib.import_module(module)
@@ -531,7 +534,7 @@ def tasks(
         raise ConfigError("data set 'verifiers' is a package's tasks: write verifiers:PACKAGE")
     address = json.dumps({"id": task, **(options or {})}, sort_keys=True)
     size, problems = generated_size("verifiers", split, size), list[Problem]()
-    for item in _loaded(task, _Theirs.of(address).env.taskset):
+    for item in _loaded(task, theirs(address).env.taskset):
         if ("test" if int(item.hash[:12], 16) / 16**12 < TEST_SHARE else "train") != split:
             continue
         prompt = item.data.prompt
@@ -554,17 +557,14 @@ def _loaded(name: str, taskset: Iterable[Any]) -> Iterator[Any]:
         raise DataError(f"verifiers:{name}: its tasks cannot be loaded: {raised_at(error)}") from error
 
 
-_STARTING, _UP = threading.Lock(), dict[str, "_Theirs"]()
-
-
 class _Theirs:
     """An environment of `verifiers` that is up, in an event loop of its own."""
 
     error: Exception | None = None
 
     def __init__(self, address: str):
-        vf = door("verifiers.v1", "verifiers")
-        loaders = door("verifiers.v1.utils.loaders", "verifiers")
+        vf = library("verifiers.v1", "verifiers")
+        loaders = library("verifiers.v1.utils.loaders", "verifiers")
         taskset = json.loads(address)
         try:
             kind = loaders.env_config_type(taskset["id"])
@@ -582,14 +582,6 @@ class _Theirs:
         up.wait()
         if self.error:
             raise ConfigError(f"verifiers:{taskset['id']} does not start: {self.error}") from self.error
-
-    @staticmethod
-    def of(address: str) -> "_Theirs":
-        """Return the environment of a taskset with its settings; it stays up as long as the process."""
-        with _STARTING:
-            if address not in _UP:
-                _UP[address] = _Theirs(address)
-            return _UP[address]
 
     async def _serve(self, up: threading.Event) -> None:
         try:
@@ -615,10 +607,19 @@ class _Theirs:
         return float(sum(trace.reward for trace in episode.traces))
 
 
+_theirs = functools.cache(_Theirs)
+
+
+def theirs(address: str) -> _Theirs:
+    """Return the environment of a taskset with its settings; it stays up as long as the process."""
+    with _starting:
+        return _theirs(address)
+
+
 @functools.cache
 def _chat(vf: Any) -> str:
     """Return the name of a harness that asks the policy from this process; theirs start a program."""
-    httpx, message_to_wire = door("httpx", "verifiers"), door("verifiers.v1.dialects.chat", "verifiers").message_to_wire
+    httpx, dialect = library("httpx", "verifiers"), library("verifiers.v1.dialects.chat", "verifiers")
 
     class Chat(vf.Harness[vf.HarnessConfig]):  # type: ignore[misc, name-defined]
         APPENDS_SYSTEM_PROMPT, SUPPORTS_RESUME, EXECUTES_CODE, NEEDS_CONTAINER = True, True, False, False
@@ -629,7 +630,11 @@ def _chat(vf: Any) -> str:
             """Ask once: what follows is another call with the conversation so far."""
             system, prompt = self.resolve_prompt(data)
             given = [{"role": "system", "content": system}] if system else []
-            asked = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else map(message_to_wire, prompt)
+            asked = (
+                [{"role": "user", "content": prompt}]
+                if isinstance(prompt, str)
+                else map(dialect.message_to_wire, prompt)
+            )
             body = {"model": ctx.model, "messages": [*given, *asked]}
             async with httpx.AsyncClient(timeout=None) as client:
                 url, headers = f"{endpoint}/chat/completions", {"Authorization": f"Bearer {secret}"}
@@ -650,8 +655,8 @@ class Verifiers(Adapter):
         """Go through an episode of the problem's task."""
         if "verifiers" not in problem.meta:
             raise ConfigError(f"{problem.id} is not a task of verifiers: --data verifiers:PACKAGE gives its tasks")
-        theirs = _Theirs.of(problem.meta["verifiers"])
-        return self.scaled(theirs.play(problem.meta["index"], base_url, api_key))
+        played = theirs(problem.meta["verifiers"]).play(problem.meta["index"], base_url, api_key)
+        return self.scaled(played)
 
 
 # --- OpenEnv ----------------------------------------------------------------------------------------------------------
@@ -672,7 +677,7 @@ class OpenEnv(Adapter):
 
     def start(self, problem: Problem, rng: np.random.Generator) -> Any:
         """Begin an episode. Raises ConfigError where there is no server."""
-        door("openenv.core", "openenv")
+        library("openenv.core", "openenv")
         if not self.url:
             raise ConfigError("openenv needs the address of a server: --environment.url http://127.0.0.1:8000")
         try:
@@ -682,17 +687,21 @@ class OpenEnv(Adapter):
         return super().start(problem, rng)
 
     def play(self, base_url: str, api_key: str, problem: Problem) -> float:
-        """Go through an episode: reset with the problem's columns of the same name, then a step for each answer."""
-        openai = door("openai", "openenv")
+        """Go through an episode: reset with a seed of the problem's own, then a step for each answer."""
+        openai = library("openai", "openenv")
         policy = openai.OpenAI(base_url=base_url, api_key=api_key, max_retries=0, timeout=None)
         digest = hashlib.blake2b(f"{problem.id}".encode(), digest_size=4).digest()
         rewards: list[float] = []
-        with door("openenv.core", "openenv").GenericEnvClient(base_url=self.url).sync() as server:
+        with library("openenv.core", "openenv").GenericEnvClient(base_url=self.url).sync() as server:
             result = server.reset(seed=int.from_bytes(digest, "little") >> 1)
             messages = [{"role": "user", "content": f"{problem.question}\n\n{self._shown(result)}".strip()}]
             while not result.done and len(rewards) < self.max_turns:
                 reply = policy.chat.completions.create(model="policy", messages=messages).choices[0].message.content
-                result = server.step(json.loads(reply) if not self.action else {self.action: reply})
+                try:
+                    action = {self.action: reply} if self.action else dict(json.loads(reply))
+                except (ValueError, TypeError, RecursionError):  # By no answer must the policy get out of the loss.
+                    return 0.0
+                result = server.step(action)
                 rewards.append(float(result.reward or 0.0))
                 messages += [{"role": "assistant", "content": reply}, {"role": "user", "content": self._shown(result)}]
         return self.scaled(sum(rewards) if self.returns == "sum" else rewards[-1])

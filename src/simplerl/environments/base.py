@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import PositiveFloat, PositiveInt
 
 from simplerl.core.errors import ConfigError
-from simplerl.core.types import Problem, Turn, Verdict
+from simplerl.core.types import Call, Problem, Turn, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +86,12 @@ def has_turns(environment: Environment | None) -> bool:
     if environment is None or environment.max_turns < 2:
         return False
     return any(getattr(type(environment), name) is not getattr(Environment, name) for name in ("step", "cut"))
+
+
+def answered(form: str, tool: str, asked: str, result: str, status: Any = "ok", seconds: float = 0.0) -> Turn:
+    """Return a tool's result as the observation `<form>…</form>`, after which the policy writes on."""
+    call = Call(tool=tool, arguments=asked, result=result, status=status, seconds=seconds)
+    return Turn(observation=f"\n<{form}>\n{result}\n</{form}>\n", done=False, calls=(call,))
 
 
 def require_single_turn(environment: Environment, what: str) -> None:

@@ -167,14 +167,16 @@ class Code(Environment):
         return replace(problem, question=f"{problem.question}\n\nWrite a Python program{how}, in one fenced block.")
 
     def start(self, problem: Problem, rng: np.random.Generator) -> Any:
-        """Return nothing. Raises SandboxError where nothing can be run, ConfigError for a problem without tests."""
+        """Return the turns so far. Raises SandboxError where nothing can be run, ConfigError for no tests."""
         require()
         _tests(problem)
+        return list[str]()
 
     def step(self, problem: Problem, state: Any, text: str, rng: np.random.Generator) -> Turn:
         """End after a program that passes, or with the last; else show the first failing test."""
         if self.max_turns == 1:
             return Turn()
+        state.append(text)
         tested = self._try(problem, program_in(text))
         call = Call(tool="tests", arguments=program_in(text), result=tested.first or f"{tested.passed} pass")
         done = tested.good or tested.lost
@@ -182,7 +184,8 @@ class Code(Environment):
         return Turn(observation=shown, done=done, calls=(call,))
 
     def judge(self, problem: Problem, state: Any, text: str) -> Verdict:
-        program = program_in(text)
+        turns = state or [text]  # The last program counts; one that was cut at a limit has not been seen by `step`.
+        program = program_in(text.removeprefix("\n".join(turns)) or turns[-1])
         if not program.strip():
             return Verdict(status="no_answer", extracted=None, rule="tests", detail="there is no program")
         tested = self._try(problem, program)

@@ -18,7 +18,6 @@ import json
 import os
 import random
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -220,31 +219,23 @@ _FORMULA = re.compile(
 _SLOW = re.compile(r"\*\*\s*[\w.]+\s*\*\*|\*\*\s*\(*\s*-?\d{4}|\d{30}")
 #: Seconds after which a reply is sent with the problems that are made, and how many are at most.
 _REPLY_S, _REPLY_ITEMS = 2.0, 50
-_MEMORY_BYTES = 2 << 30
+_MEMORY_BYTES = 1 << 30
 #: Not empty while an answer is scored: what sympy is given then may be the answer.
 _scoring: list[bool] = []
 
 
 def main() -> None:
-    """Answer requests, a line of JSON each, until the input closes."""
-    import resource
-
-    connection = socket.socket(fileno=0)
-    requests, replies = connection.makefile(), connection.makefile("w")
-    _import_library()
-    parent = os.getppid()
-    threading.Thread(target=pool.end_with, args=(parent,), daemon=True).start()
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
-    sys.addaudithook(pool.deny)
+    """Answer requests (`do`: check, draw or score) until the input closes."""
     actions: dict[str, Callable[..., dict[str, Any]]] = {"check": _check, "draw": _draw, "score": _score}
-    print('"ready"', file=replies, flush=True)
-    for line in requests:
-        request = json.loads(line)
+
+    def reply_to(do: str, **request: Any) -> dict[str, Any]:
         try:
-            reply = actions[request.pop("do")](**request)
+            return actions[do](**request)
         except BaseException as error:  # A scorer that evaluates may meet `exit()` too.
-            reply = {"error": raised_at(error)}
-        print(json.dumps(reply), file=replies, flush=True)
+            return {"error": raised_at(error)}
+
+    _import_library()
+    pool.serve(reply_to, _MEMORY_BYTES)
 
 
 def _import_library() -> None:

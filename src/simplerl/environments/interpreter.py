@@ -4,6 +4,7 @@ The form is ReTool's (arXiv 2504.11536): the answer stands between `<interpreter
 runs alone in the sandbox; nothing is kept from one call to the next. Where there is no sandbox, nothing runs.
 """
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,12 +12,13 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import PositiveFloat, PositiveInt
 
-from simplerl.core.types import Call, Problem, Turn
+from simplerl.core.types import Problem, Turn
 from simplerl.environments import sandbox
-from simplerl.environments.base import Environment
+from simplerl.environments.base import Environment, answered
 
 OPEN, CLOSE = "<code>", "</code>"
 _FENCE = re.compile(r"^\s*```(?:python|py)?[ \t]*\n(.*?)(?:\n```)?\s*$", re.DOTALL)
+_turn = functools.partial(answered, "interpreter", "python")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +55,3 @@ class Interpreter(Environment):
         last = (result.stderr.strip().splitlines() or [f"exit code {result.returncode}"])[-1]
         said = "\n".join(filter(None, (result.stdout.strip(), reasons.get(result.status, last))))
         return _turn(program, said, "timeout" if result.status == "timeout" else "error", result.seconds)
-
-
-def _turn(program: str, said: str, status: Any, seconds: float = 0.0) -> Turn:
-    call = Call(tool="python", arguments=program, result=said, status=status, seconds=seconds)
-    return Turn(observation=f"\n<interpreter>\n{said}\n</interpreter>\n", done=False, calls=(call,))

@@ -106,26 +106,24 @@ def _words(statement: Statement, names: Sequence[str]) -> str:
 def load(split: str = "train", *, size: int = 0, seed: int = 0, levels: tuple[int, ...] = (2, 3, 4)) -> list[Problem]:
     """Return `size` different puzzles (0: 2,000 train, 250 test), the levels in turn: numbers of people, 2 to 8."""
     size = generated_size("knights", split, size)
-    if not set(levels) <= set(LEVELS):
+    if not levels or not set(levels) <= set(LEVELS):
         raise ConfigError(f"data set 'knights' has the levels 2 to 8, the number of people; got {list(levels)}")
+    drawn = (puzzle(seed, split, level, index) for index in itertools.count() for level in levels)
     problems: dict[str, Problem] = {}
-    for index in itertools.count():
-        for level in levels:
-            drawn = puzzle(seed, split, level, index)
-            problems.setdefault(drawn.question, drawn)
-            if len(problems) == size:
-                return list(problems.values())
-    raise AssertionError
+    while len(problems) < size:
+        problems.setdefault((problem := next(drawn)).question, problem)
+    return list(problems.values())
 
 
 def roles_in(answer: str, people: Sequence[str]) -> dict[str, str] | None:
     """Return the role that an answer gives to everybody; None where somebody has none, or two."""
-    plain = re.sub(r"\\text\w*|[{}$*_\\]", " ", answer)
+    plain = re.sub(r"\\text\w*|[{}$*_\\]", " ", re.sub("n['’]t ", " not ", answer))
     roles: dict[str, str] = {}
     for name in people:
-        said = re.findall(rf"\b{re.escape(name)}\b[^.,;\n]*?\b(not an? )?(knave|knight)s?\b", plain, re.IGNORECASE)
-        values = {ROLES[(role.lower() == "knight") != bool(negated)] for negated, role in said}
-        if len(values) != 1:
+        role = r"(not an? )?(knave|knight)s?\b( *(?:or|/) *(?:an? )?kn(?:ave|ight))?"
+        said = re.findall(rf"\b{re.escape(name)}\b[^.,;\n]*?\b{role}", plain, re.IGNORECASE)
+        values = {ROLES[(role.lower() == "knight") != bool(negated)] for negated, role, _ in said}
+        if len(values) != 1 or any(other for *_, other in said):
             return None
         roles[name] = values.pop()
     return roles

@@ -170,7 +170,8 @@ def _once(codes: Sequence[Mapping[str, str]], stdin: str | bytes, limits: Limits
             if any(len(text) > cap for text in texts.values()):
                 status = "output"
         for other in processes[1:]:  # A program that nobody asks any more ends by itself.
-            other.wait(0.0 if status else 0.25)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                other.popen.wait(0.0 if status else 0.25)
         for process in processes:
             process.end()
         for stream, text in texts.items():
@@ -218,11 +219,6 @@ class _Process:
         for file in inherited:
             file.close()
         self.pidfd = stack.enter_context(FileIO(os.pidfd_open(self.popen.pid)))
-
-    def wait(self, seconds: float) -> None:
-        """Wait until the process has ended, at most so long."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.popen.wait(seconds)
 
     def end(self) -> None:
         """Kill what is left, and collect it; --die-with-parent makes that everything in the sandbox."""
@@ -277,6 +273,7 @@ def _take(stream: FileIO, text: bytearray, cap: int) -> bool:
 @lru_cache(maxsize=1)
 def require() -> None:
     """Try the sandbox once. Raises SandboxError where it does not work, so that nothing is ever run without it."""
+    _bwrap()  # First: a system without it need not have files in memory either.
     result = _attempts(({"program.py": "print(6 * 7)"},), "", Limits(seconds=30))
     if result.stdout != "42\n":
         raise SandboxError(

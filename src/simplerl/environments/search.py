@@ -13,9 +13,9 @@ import numpy as np
 from pydantic import PositiveInt
 
 from simplerl.core.errors import ConfigError, DataError
-from simplerl.core.types import Call, Problem, Turn
+from simplerl.core.types import Problem, Turn
 from simplerl.data.rows import read_rows
-from simplerl.environments.base import Environment
+from simplerl.environments.base import Environment, answered
 
 OPEN, CLOSE = "<search>", "</search>"
 #: Columns that hold a passage, and its title.
@@ -47,8 +47,7 @@ class Search(Environment):
             said, status = f"a call looks like {OPEN}capital of France{CLOSE}", "invalid"
         else:
             said, status = "\n".join(state.best(query.strip(), self.passages)) or "nothing found", "ok"
-        call = Call(tool="search", arguments=query.strip(), result=said, status=status)  # type: ignore[arg-type]
-        return Turn(observation=f"\n<information>\n{said}\n</information>\n", done=False, calls=(call,))
+        return answered("information", "search", query.strip(), said, status)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from simplerl.core.errors import ConfigError, SimpleRLError, nearest, raised_at
-from simplerl.core.registry import Registry, is_object, is_source, load_source, place_of, recall, short_name
+from simplerl.core.registry import Registry, canonical, place_of, short_name
 from simplerl.core.types import Completion, Problem, Scored, Undecided, Verdict
 
 
@@ -110,18 +110,9 @@ REWARDS: Registry[Any] = Registry(
 )
 
 
-def reward_class(name: str) -> Any:
-    """Return the class or function that a name, `file.py:function` or `module:function` stands for."""
-    if is_object(name):
-        return recall(name, "reward")
-    if is_source(name):
-        return load_source(name)
-    return REWARDS.find(name, hint="A function of yours works too: --reward file.py:function.")
-
-
 def make_reward(name: str, params: Mapping[str, Any] | None = None) -> Reward:
     """Return the reward of a name, or of `file.py:function`; a wrong name or parameter is a `ConfigError`."""
-    kind = reward_class(name)
+    kind = REWARDS.lookup(name)
     if not (inspect.isclass(kind) and issubclass(kind, Reward)):
         if params:
             raise ConfigError(f"the reward {name!r} is a function and has no parameters; leave out {', '.join(params)}")
@@ -183,7 +174,8 @@ class FunctionReward(Reward):
         except Exception as error:  # Anybody's code: the responses are undecided, and counted.
             file = inspect.getsourcefile(self.function) if inspect.isroutine(self.function) else ""
             return [Undecided(f"reward {where} raised {raised_at(error, within=file or '')}")] * count
-        if isinstance(values, str | bytes | dict) or not hasattr(values, "__len__"):
+        sized = hasattr(values, "__len__") and getattr(values, "ndim", True)  # An array may have no dimension.
+        if isinstance(values, str | bytes | dict) or not sized:
             return [Undecided(f"reward {where} returned {type(values).__name__}, not a list of numbers")] * count
         if len(values) != count:
             return [Undecided(f"reward {where} returned {len(values)} values for {count} responses")] * count
@@ -252,10 +244,12 @@ class Mixture(Reward):
             if not isinstance(entry.get("params") or {}, Mapping):
                 raise ConfigError(f"params of {name!r} must be a table, not {entry['params']!r}")
             reward = make_reward(name, entry.get("params") or {})
-            if any(reward.name == other.name for _, other in built.values()):
-                raise ConfigError(f"two rewards of the mixture are called {reward.name!r} in the record; rename one")
+            if any(reward.label == other.label for _, other in built.values()):
+                raise ConfigError(f"two rewards of the mixture are called {reward.label!r} in the record; rename one")
             built[name] = (float(weight), reward)
         object.__setattr__(self, "_built", tuple(built.values()))
+        # A run that is resumed elsewhere finds a file of the user's too.
+        object.__setattr__(self, "rewards", [{**entry, "name": canonical(entry["name"])} for entry in self.rewards])
 
     @property
     def judged(self) -> list[Any]:

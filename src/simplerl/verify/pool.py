@@ -13,12 +13,13 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -95,7 +96,10 @@ class _Worker:
                 # Who is asked again was starved of CPU or stopped: on a loaded machine the same time would not do.
                 self.socket.settimeout(self.timeout_s * min(attempt, 4))
                 self.socket.sendall(data)
-                return Outcome(**json.loads(self.replies.readline(_MAX_REPLY)))
+                outcome = Outcome(**json.loads(self.replies.readline(_MAX_REPLY)))
+                if outcome.rule == "limits" and outcome.status:
+                    self.end()  # What is left of its memory is nobody's to use.
+                return outcome
             except (OSError, ValueError, TypeError) as error:  # late, dead, or it replied nonsense
                 late = isinstance(error, TimeoutError)
             busy = late and (sys.platform != "linux" or self._cpu_seconds() - used >= 0.5 * self.timeout_s)
@@ -113,7 +117,7 @@ class _Worker:
         self.end()
         if self.closed:
             return False
-        settings = {"parent": os.getpid(), "seconds": self.timeout_s}
+        settings = {"seconds": self.timeout_s}
         # Not all that this process can import: a file in the working directory must not stand in for a module.
         path = [str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {"PYTHONPATH": os.pathsep.join(path), **_ENVIRONMENT}
@@ -184,13 +188,6 @@ class VerifierPool(contextlib.AbstractContextManager["VerifierPool"]):
     def judge(self, answer: str | None, gold: object, question: object = None) -> Verdict:
         """Judge one answer that is already extracted (None where there is none), and wait for its verdict."""
         return self._judge_all([(answer, gold, question)])[0]
-
-    def warm_up(self) -> None:
-        """Start the workers now and wait until they are ready, instead of at the first undecided answer."""
-        workers = [self._idle.get() for _ in self._workers]
-        for worker, started in [(worker, self._threads.submit(worker.ensure_process)) for worker in workers]:
-            started.exception()  # the first answer meets it again
-            self._idle.put(worker)
 
     def close(self) -> None:
         """End the workers; verdicts not yet fetched are dropped."""
@@ -268,7 +265,7 @@ def deny(event: str, args: tuple[Any, ...]) -> None:
         raise PermissionError(f"a verifier worker may not use {event}")
 
 
-def end_with(parent: int) -> None:
+def _end_with(parent: int) -> None:
     """End this process when its parent has ended: while it computes it does not see its input closed."""
     while os.getppid() == parent:
         time.sleep(0.5)
@@ -279,7 +276,28 @@ def _fault(error: BaseException) -> Outcome:
     return Outcome(False, "crash", f"{type(error).__name__}: {str(error)[:120]}", "error")
 
 
-def _reply_to(alone: bool, **request: str) -> Outcome:
+def serve(reply_to: Callable[..., Any], memory: int) -> None:
+    """Answer requests over the socket that is this process's input, a line of JSON each, until it closes.
+
+    The process may have so many bytes more than it has now, write no files, and do nothing but compute.
+    """
+    import resource
+
+    connection = socket.socket(fileno=0)
+    requests, replies = connection.makefile(), connection.makefile("w")
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    with contextlib.suppress(OSError, ValueError):  # systems without /proc, or with a lower limit already
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + memory, used + memory))
+    for limit in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
+        resource.setrlimit(limit, (0, 0))
+    sys.addaudithook(deny)
+    print('"ready"', file=replies, flush=True)
+    for line in requests:
+        print(json.dumps(reply_to(**json.loads(line))), file=replies, flush=True)
+
+
+def _outcome(alone: bool, **request: str) -> Outcome:
     """Judge one request, or whether its gold alone stays within the limits; every failure is an outcome too."""
     try:
         return Outcome(judge.harmless(request["gold"]), "limits", "") if alone else judge.thorough(**request)
@@ -290,25 +308,13 @@ def _reply_to(alone: bool, **request: str) -> Outcome:
 
 
 def main() -> None:
-    """Answer requests until the input closes. Settings: the parent's process id, and the seconds for an answer."""
-    import resource
-
+    """Be a worker. The argument has the seconds for an answer."""
     import simplerl.verify.points  # noqa: F401  before the limits are set
 
-    settings = json.loads(sys.argv[1])
-    threading.Thread(target=end_with, args=(settings["parent"],), daemon=True).start()
-    replies = os.fdopen(0, "w", closefd=False)  # the socket; whatever a library prints goes nowhere
-    with contextlib.suppress(OSError, ValueError):  # systems without /proc, or with a lower limit already
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES, used + MEMORY_BYTES))
-    for limit in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
-        resource.setrlimit(limit, (0, 0))
-    sys.addaudithook(deny)
-    print("ready", file=replies, flush=True)
-    for line in sys.stdin:
-        # The kernel's guard behind the pool's own deadline.
-        signal.setitimer(signal.ITIMER_PROF, 3 * settings["seconds"] + 2)
-        outcome = _reply_to(**json.loads(line))
-        print(json.dumps(asdict(outcome)), file=replies, flush=True)
-        if outcome.rule == "limits" and outcome.status:
-            return  # what is left of the memory is nobody's to use
+    seconds = json.loads(sys.argv[1])["seconds"]
+
+    def reply_to(**request: Any) -> dict[str, Any]:
+        signal.setitimer(signal.ITIMER_PROF, 3 * seconds + 2)  # the kernel's guard behind the pool's own deadline
+        return asdict(_outcome(**request))
+
+    serve(reply_to, MEMORY_BYTES)
