@@ -31,6 +31,7 @@ from simplerl.models.score import CHUNK_ELEMENTS, Head, TokenScores, autocast
 from simplerl.rollout.vllm import cache_shares, cache_tokens, divisions
 from simplerl.train.components import load_problems, pick_precisions
 from simplerl.train.learner import MOST_LANES, microbatch_tokens
+from simplerl.train.ranks import KEEP_BELOW
 
 SHAPES = tomllib.loads(Path(__file__).with_name("shapes.toml").read_text(encoding="utf-8"))
 #: Share of a GPU that a plan may fill: the rest is CUDA's own, and what fragments.
@@ -56,6 +57,10 @@ class Machine:
     """Share of `bandwidth` that decoding reaches."""
     response_tokens: int = 0
     """Mean length of a response; 0: a quarter of sampling.max_new_tokens."""
+    engines: int = 0
+    """How many sample; 0: as many as the GPUs come to."""
+    apart: bool = False
+    """Whether engines have GPUs of their own, which are not counted in `gpus`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +82,9 @@ class Plan:
 
     @property
     def peak(self) -> int:
-        """The largest number of bytes at a time: of an update or of rollouts, which take turns."""
-        return sum(self.always.values()) + max(sum(self.learning.values()), sum(self.sampling.values()))
+        """The largest number of bytes at a time: of an update or of rollouts, which take turns or are on other GPUs."""
+        always, learning, sampling = (sum(each.values()) for each in (self.always, self.learning, self.sampling))
+        return max(always + learning, sampling + always * (not self.machine.apart))
 
     @property
     def fits(self) -> bool:
@@ -226,13 +232,15 @@ def make_plan(config: Config, machine: Machine, *, prompt_tokens: int = 0, held:
     shards, copies = max(1, gpus), 1 + (algorithm.needs_reference and not rank)
     critic = 4 if algorithm.needs_critic else 0
     weights, trained = 4 * own["all"], 4 * own["trained"]
+    processes = 1 if gpus else config.learner.ranks  # On a CPU all ranks are in the same memory.
+    gathered = 2 * weights if own["all"] < KEEP_BELOW else 3 * own["layer"]
     copies_state = config.checkpoint.asynchronous  # On a GPU the copy is in the CPU's memory.
     always = {
-        "this process": held,
+        "processes": held * processes,
         "weights": weights * copies // shards,
         "moments": 2 * trained // shards,
         "critic": critic * trained // shards,
-        "layers gathered": 3 * own["layer"] if shards > 1 else 0,
+        "gathered from ranks": gathered * processes if max(shards, processes) > 1 else 0,
         "checkpoint being written": 0 if gpus else (3 * trained + 3 * critic * own["trained"]) * copies_state,
     }
     # Of a tiny model on a CPU several are computed at once (`Learner.lanes`), each with a gradient that is added then.
@@ -241,39 +249,41 @@ def make_plan(config: Config, machine: Machine, *, prompt_tokens: int = 0, held:
     lanes = min(MOST_LANES, torch.get_num_threads(), micros) if alone else 1
     backward = {
         "gradients": own["grad"] // shards if lanes == 1 else (lanes + 1) * trained,
-        "activations and logits": lanes * (own["total"] - own["param"] - own["buffer"] - own["grad"]),
+        "activations and logits": lanes * processes * (own["total"] - own["param"] - own["buffer"] - own["grad"]),
     }
     # The optimizer's step is fused: it needs nothing but all gradients.
     learning = max(backward, {"gradients": trained // shards}, key=lambda parts: sum(parts.values()))
     wide = 2 if samples_in == "bf16" else 4
-    engine, cache = _engine(config, own["all"], wide), cache_bytes(shape, samples_in if gpus else "fp32")
+    cache = cache_bytes(shape, samples_in if gpus else "fp32")
+    # The native sampler takes the learner's weights where they are complete, in its process, and as it wants them.
+    shares = config.rollout.backend == "native" and wide == 4 and not (rank or config.learner.sharded or shards > 1)
+    engines = config.cluster.engines
+    engine = 0 if config.rollout.backend == "fake" or (shares and not engines) else wide * own["all"]
     if config.rollout.backend == "vllm":
         room = cache_tokens(getattr(text, "max_position_embeddings", width), config.rollout.max_rows) * cache
     else:  # Its room grows by half, and the rows of a step are at most so many.
         room = int(1.5 * min(config.rollout.max_rows, responses) * width * cache)
     logits = 4 * 4 * min(CHUNK_ELEMENTS, min(config.rollout.max_rows, responses) * text.vocab_size)
-    split = config.rollout.tensor_parallel
-    shares = cache_shares(shape, split)
     if gpus:  # On a CPU the workers share its memory.
-        engine, room = engine // split, room // shares
-    always["engine"], kept = engine, {"cache": room}
-    vllm = config.rollout.backend == "vllm"  # Its cache is there all the time.
+        split = config.rollout.tensor_parallel
+        engine, room = engine // split, room // cache_shares(shape, split)
+    sampling, kept = {"logits": logits}, {"engine": engine}
+    (kept if config.rollout.backend == "vllm" else sampling)["cache"] = room  # vLLM's is there all the time.
+    if engines and not gpus:  # Processes, and what is sent to them: a model, the policies in use, and a new one.
+        sent = (3 + config.rollout.lag) * weights
+        kept, sampling = kept | sampling | {"engine": engines * (held + engine) + sent}, {}
+    if machine.apart:
+        kept, sampling = {}, kept | sampling
     return Plan(
         machine=machine,
         parameters=own["all"],
         rows=rows,
         width=width,
-        always=always | (kept if vllm else {}),
+        always=always | kept,
         learning=learning,
-        sampling={"logits": logits} | ({} if vllm else kept),
+        sampling=sampling,
         seconds=_seconds(config, machine, own["all"], trained, wide, cache, width) if gpus else {},
     )
-
-
-def _engine(config: Config, parameters: int, wide: int) -> int:
-    """Return the bytes of the weights that an engine holds besides the learner's."""
-    shares = config.rollout.backend == "native" and wide == 4 and not config.lora.rank
-    return 0 if shares or config.rollout.backend == "fake" else wide * parameters
 
 
 def _seconds(
@@ -283,7 +293,7 @@ def _seconds(
     s, algorithm = config.sampling, config.algorithm
     length = machine.response_tokens or max(1, s.max_new_tokens // 4)
     split = config.rollout.tensor_parallel
-    responses, engines = s.prompts_per_step * s.samples_per_prompt, machine.gpus / split
+    responses, engines = s.prompts_per_step * s.samples_per_prompt, machine.engines or machine.gpus / split
     rows = min(config.rollout.max_rows, math.ceil(responses / engines))
     waves = responses / engines / rows
     # A token of all rows reads the weights once, and what each row has cached so far: half of it in the mean.
