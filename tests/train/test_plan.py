@@ -150,11 +150,13 @@ def test_processes_beside_this_one_are_planned() -> None:
     assert two.always["engine"] == 2 * (2**28 + 4 * plain.parameters) + 3 * 4 * plain.parameters
     ranks = of({"learner": {"ranks": 2}}, **on_cpu)
     assert ranks.always["processes"] == 2 * plain.always["processes"]
-    assert ranks.always["gathered from ranks"] == 2 * 2 * 4 * plain.parameters
+    assert ranks.always["gathered from ranks"] == 2 * 3 * 4 * plain.parameters
     assert ranks.always["engine"] == 4 * plain.parameters, "the sampler of rank 0 has all of it"
     shared, own = of({}, **on_gpu), of({}, Machine(gpus=2, engines=1, apart=True))
     assert shared.peak == own.peak + shared.always["engine"]
     assert own.sampling["engine"] == shared.always["engine"] > 0
+    offloaded = of({"learner": {"cpu_offload": True}}, **on_gpu)
+    assert shared.always["moments"] > offloaded.always["moments"] == offloaded.learning["gradients"] == 0
 
 
 def test_a_run_on_a_gpu_is_planned_before_it_begins(monkeypatch, capsys, tmp_path: Path) -> None:

@@ -217,7 +217,8 @@ class Placed:
             said = getattr(error, "cause", None) if isinstance(error, SimpleRLError) else error
             with suppress(OSError):
                 self._said.write_text(str(said), encoding="utf-8")
-            return -signal.SIGKILL if isinstance(error, self._ray.exceptions.RayActorError) else 1
+            ended = isinstance(error, self._ray.exceptions.RayActorError) and not error.actor_init_failed
+            return -signal.SIGKILL if ended else 1  # What cannot be started there, cannot be the next time.
         return 1
 
     def kill(self) -> None:

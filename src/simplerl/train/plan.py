@@ -233,14 +233,17 @@ def make_plan(config: Config, machine: Machine, *, prompt_tokens: int = 0, held:
     critic = 4 if algorithm.needs_critic else 0
     weights, trained = 4 * own["all"], 4 * own["trained"]
     processes = 1 if gpus else config.learner.ranks  # On a CPU all ranks are in the same memory.
-    gathered = 2 * weights if own["all"] < KEEP_BELOW else 3 * own["layer"]
+    # Weights, gradients, and what they are sent by: of a small model all at once.
+    gathered = 3 * (weights if own["all"] < KEEP_BELOW else own["layer"])
+    offload = bool(gpus) and config.learner.cpu_offload  # Shards, gradients and moments are in the CPU's memory.
+    here = 0 if offload else 1
     copies_state = config.checkpoint.asynchronous  # On a GPU the copy is in the CPU's memory.
     always = {
         "processes": held * processes,
-        "weights": weights * copies // shards,
-        "moments": 2 * trained // shards,
-        "critic": critic * trained // shards,
-        "gathered from ranks": gathered * processes if max(shards, processes) > 1 else 0,
+        "weights": here * weights * copies // shards,
+        "moments": here * 2 * trained // shards,
+        "critic": here * critic * trained // shards,
+        "gathered from ranks": gathered * processes if offload or max(shards, processes) > 1 else 0,
         "checkpoint being written": 0 if gpus else (3 * trained + 3 * critic * own["trained"]) * copies_state,
     }
     # Of a tiny model on a CPU several are computed at once (`Learner.lanes`), each with a gradient that is added then.
@@ -248,11 +251,11 @@ def make_plan(config: Config, machine: Machine, *, prompt_tokens: int = 0, held:
     micros = -(-s.samples_per_prompt * (config.learner.prompts_per_update or s.prompts_per_step) // rows)
     lanes = min(MOST_LANES, torch.get_num_threads(), micros) if alone else 1
     backward = {
-        "gradients": own["grad"] // shards if lanes == 1 else (lanes + 1) * trained,
+        "gradients": here * own["grad"] // shards if lanes == 1 else (lanes + 1) * trained,
         "activations and logits": lanes * processes * (own["total"] - own["param"] - own["buffer"] - own["grad"]),
     }
     # The optimizer's step is fused: it needs nothing but all gradients.
-    learning = max(backward, {"gradients": trained // shards}, key=lambda parts: sum(parts.values()))
+    learning = max(backward, {"gradients": here * trained // shards}, key=lambda parts: sum(parts.values()))
     wide = 2 if samples_in == "bf16" else 4
     cache = cache_bytes(shape, samples_in if gpus else "fp32")
     # The native sampler takes the learner's weights where they are complete, in its process, and as it wants them.
@@ -334,13 +337,19 @@ def _alternatives(config: Config, machine: Machine) -> Iterator[tuple[str, Confi
             split = dataclasses.replace(config, rollout=dataclasses.replace(config.rollout, tensor_parallel=parts))
             yield f"--rollout.tensor-parallel {parts}", split, machine
     yield "--learner.tokens-per-microbatch 1 (one row at a time)", learner(**one_row), machine
-    both = learner(**recompute, **one_row)
-    yield "--learner.gradient-checkpointing true --learner.tokens-per-microbatch 1", both, machine
+    both, text = (
+        learner(**recompute, **one_row),
+        "--learner.gradient-checkpointing true --learner.tokens-per-microbatch 1",
+    )
+    yield text, both, machine
     few = dataclasses.replace(both, rollout=dataclasses.replace(both.rollout, max_rows=32))
-    yield "these two and --rollout.max-rows 32", few, machine
+    yield f"{text} --rollout.max-rows 32", few, machine
+    if machine.gpus:
+        offloaded = learner(**recompute, **one_row, cpu_offload=True)
+        yield f"{text} --learner.cpu-offload true", offloaded, machine
     if not config.lora.rank:
         adapters = dataclasses.replace(few, lora=dataclasses.replace(few.lora, rank=32))
-        yield "all of these and --lora.rank 32", adapters, machine
+        yield f"{text} --rollout.max-rows 32 --lora.rank 32", adapters, machine
     for times in (2, 4, 8, 16, 32, 64) if machine.gpus else ():
         text = f"--gpus {machine.gpus * times}, with --learner.ranks and --cluster.engines as many"
         yield text, config, dataclasses.replace(machine, gpus=machine.gpus * times)
