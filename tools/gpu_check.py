@@ -1,6 +1,6 @@
 """Check on a machine with a CUDA GPU what can only be seen there, and write the table into docs/performance.md.
 
-    pip install '.[test,lora,vllm]' && python tools/gpu_check.py
+    pip install '.[test,lora,vllm,ray]' && python tools/gpu_check.py
     python tools/gpu_check.py --dry-run       print what would be run
 
 Everything marked `gpu` is a test of its own line below, so that a failure names what fails; then short runs are

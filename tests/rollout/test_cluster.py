@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from support import SMALL, arguments, deep, gone, run_main
 
+from simplerl.core.errors import SimpleRLError
 from simplerl.core.seeds import derive
 from simplerl.models.load import Policy
 from simplerl.rollout import cluster as cluster_module
@@ -58,7 +59,8 @@ class TestRay:
         assert code == 2
         assert "cluster.address = '127.0.0.1:9' does not answer" in error
 
-    def test_engines_answer_are_killed_and_answer_again(self, cub: Callable[[str], Policy]) -> None:
+    def test_engines_answer_are_killed_and_answer_again(self, cub: Callable[[str], Policy], monkeypatch) -> None:
+        """And a machine without the package is one message at once."""
         from simplerl.rollout.cluster import Cluster
 
         policy, said = cub("cub-qwen"), []
@@ -78,6 +80,10 @@ class TestRay:
                     os.kill(pid, signal.SIGKILL)
                     assert gone(pid)
             assert "engine 0 of 1 (native) was ended by signal 9; it is started anew" in said[0]
+            monkeypatch.setattr(sys, "path", [each for each in sys.path if not Path(each, "simplerl").is_dir()])
+            with pytest.raises(SimpleRLError, match=r"(?s)ended with exit code 1; .*No module named 'simplerl'$"):
+                Engines("native", policy, count=1, say=said.append, cluster=cluster)
+            assert len(said) == 1
         finally:
             engines.close()
             cluster.close()

@@ -258,7 +258,7 @@ def test_twenty_random_kills_lose_and_change_nothing(
     cub: Callable[[str], Policy], plugin: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of engines that answer and of engines that start; two threads ask under two policies meanwhile."""
-    monkeypatch.setattr(module, "MOST_DEATHS", 100)
+    monkeypatch.setattr(module, "MOST_ENDS", 100)
     policy, kills = cub("cub-qwen"), 0
     requests = requests_of(policy, 400)
     wanted = answers(open_backend("native", policy), requests)
@@ -317,14 +317,37 @@ def test_an_engine_that_hangs_is_replaced(cub: Callable[[str], Policy], plugin: 
 def test_an_engine_that_breaks_again_and_again_ends_the_run_with_its_last_lines(
     cub: Callable[[str], Policy], plugin: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MOST_DEATHS", 2)
+    """What it tells of the policy, because it was started anew, is no answer."""
+    monkeypatch.setattr(module, "MOST_ENDS", 2)
     policy = cub("cub-qwen")
     engines = Engines("breaks", policy, count=1, plugins=[plugin])
     try:
-        with pytest.raises(SimpleRLError, match=r"(?s)it said:.*: no such kernel.*2 ends of engines in a row"):
+        ask_back(engines, policy, "fp32")
+        with pytest.raises(SimpleRLError, match=r"(?s)it said:.*: no such kernel.*2 ends of this engine in a row"):
             answers(engines, requests_of(policy, 8))
         with pytest.raises(SimpleRLError, match="no such kernel"):
             answers(engines, requests_of(policy, 8))
+    finally:
+        engines.close()
+
+
+def test_engines_that_end_together_while_nobody_asks_come_back(
+    cub: Callable[[str], Policy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a node that ends: one end each. And no two threads send to an engine at once."""
+    monkeypatch.setattr(module, "MOST_ENDS", 2)
+    policy, sent, alone = cub("cub-qwen"), module.send, list[bool]()
+    engines = Engines("native", policy, count=2)
+    monkeypatch.setattr(module, "send", lambda *message: alone.append(engines._lock._is_owned()) or sent(*message))
+    try:
+        for pid in pids(engines):
+            os.kill(pid, signal.SIGKILL)
+        for version in (1, 2):
+            engines.sync(policy.model.state_dict().items(), version)
+            assert ask_back(engines, policy, "fp32") < 1e-5
+        assert [each["starts"] for each in engines.report()] == [2, 2]
+        assert len(alone) >= 6
+        assert all(alone)
     finally:
         engines.close()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support import begin_run, gone, small_config
+from support import SMALL, arguments, begin_run, deep, gone, run_command, small_config
 from transformers import AutoConfig
 
 from simplerl.config.resolve import resolve
@@ -28,6 +28,7 @@ from simplerl.rollout.cluster import Cluster
 from simplerl.rollout.engines import Engines
 from simplerl.rollout.proof import ask_back
 from simplerl.rollout.vllm import cache_shares, divisions
+from simplerl.runs.directory import read_metrics
 from simplerl.train.components import start_backend
 
 needs_vllm = [
@@ -166,6 +167,14 @@ class TestVLLM:
             engines.close()
         assert all(gone(each) for each in (pid, *children))
         assert address or left() <= before
+
+    def test_an_engine_beside_a_learner_on_ranks_is_no_part_of_their_group(self, tmp_path: Path) -> None:
+        """With adapters: their merged weights are sent to it."""
+        over = {"learner": {"ranks": 2}, "rollout": {"backend": "vllm"}, "lora": {"rank": 4 * bool(find_spec("peft"))}}
+        line = [*arguments(deep(SMALL, over)), "--output-dir", str(tmp_path / "run")]
+        done = run_command("train", "cub", *line, timeout=300)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert all(0 <= line["policy/sync_gap"] < 2e-4 for line in read_metrics(tmp_path / "run")[1:])
 
     @pytest.mark.parametrize("engines", [0, 1])
     def test_no_worker_outlives_its_controller(self, tmp_path: Path, engines: int) -> None:

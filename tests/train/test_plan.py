@@ -5,10 +5,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
-from support import deep, environment, run_main, small_config
+from support import SMALL, arguments, deep, environment, run_main, small_config
 from transformers import AutoConfig
 
 from simplerl.config.resolve import RECIPES, resolve
@@ -16,6 +18,7 @@ from simplerl.core.errors import ConfigError
 from simplerl.train.plan import (
     SHAPES,
     Machine,
+    Plan,
     check,
     make_plan,
     shape_of,
@@ -95,11 +98,14 @@ def test_several_micro_batches_at_once_are_planned_as_they_are_held(monkeypatch:
 
 
 @pytest.mark.real_models
-@pytest.mark.parametrize(("rows", "width"), [(4, 128), (4, 256)])
-def test_an_update_of_a_real_model_too(rows: int, width: int) -> None:
-    name = str(Path(os.environ.get("SIMPLERL_REAL_MODELS", "")) / "smollm2-135m-instruct")
+@pytest.mark.parametrize(
+    ("model", "rows", "width"),
+    [("smollm2-135m-instruct", 4, 128), ("smollm2-135m-instruct", 4, 256), ("gemma3-270m", 4, 128)],
+)
+def test_an_update_of_a_real_model_too(model: str, rows: int, width: int) -> None:
+    name = str(Path(os.environ.get("SIMPLERL_REAL_MODELS", "")) / model)
     if not Path(name, "config.json").is_file():
-        pytest.skip("SIMPLERL_REAL_MODELS names no folder that holds smollm2-135m-instruct")
+        pytest.skip(f"SIMPLERL_REAL_MODELS names no folder that holds {model}")
     assert planned(name, rows, width, "fp32") == pytest.approx(measured(name, rows, width, "fp32"), rel=0.1)
 
 
@@ -129,6 +135,38 @@ def test_parts_of_a_plan_follow_the_settings() -> None:
     split = make_plan(small_config(few), Machine(gpus=4), prompt_tokens=16)
     assert split.always["moments"] == plain.always["moments"] // 4
     assert split.seconds.keys() == {"rollout", "update", "sync"}
+
+
+def test_processes_beside_this_one_are_planned() -> None:
+    """On a CPU they are in the same memory; on GPUs of their own engines are none of the learner's."""
+    few = {"sampling": {"prompts_per_step": 16, "samples_per_prompt": 8}}
+    on_cpu, on_gpu = {"machine": Machine(memory_gib=100), "held": 2**28}, {"machine": Machine(gpus=2)}
+
+    def of(over: dict[str, Any], machine: Machine, **how: Any) -> Plan:
+        return make_plan(small_config(deep(few, over)), machine, prompt_tokens=16, **how)
+
+    plain, two = of({}, **on_cpu), of({"cluster": {"engines": 2}}, **on_cpu)
+    assert two.always["engine"] == 2 * (2**28 + 4 * plain.parameters) + 3 * 4 * plain.parameters
+    ranks = of({"learner": {"ranks": 2}}, **on_cpu)
+    assert ranks.always["processes"] == 2 * plain.always["processes"]
+    assert ranks.always["gathered from ranks"] == 2 * 3 * 4 * plain.parameters
+    assert ranks.always["engine"] == 4 * plain.parameters, "the sampler of rank 0 has all of it"
+    shared, own = of({}, **on_gpu), of({}, Machine(gpus=2, engines=1, apart=True))
+    assert shared.peak == own.peak + shared.always["engine"]
+    assert own.sampling["engine"] == shared.always["engine"] > 0
+    offloaded = of({"learner": {"cpu_offload": True}}, **on_gpu)
+    assert shared.always["moments"] > offloaded.always["moments"] == offloaded.learning["gradients"] == 0
+
+
+def test_a_run_on_a_gpu_is_planned_before_it_begins(monkeypatch, capsys, tmp_path: Path) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=2**24))
+    line = [*arguments(deep(SMALL, {"learner": {"device": "cuda"}})), "--output-dir", str(tmp_path / "run")]
+    code, _, error = run_main(capsys, "train", "cub", *line)
+    assert code == 2
+    assert "the run does not fit: it needs" in error
+    assert not (tmp_path / "run").exists()
 
 
 def test_adapters_take_no_moments_of_the_model() -> None:

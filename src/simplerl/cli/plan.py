@@ -16,7 +16,7 @@ from simplerl.cli import settings
 from simplerl.cli.console import Bar, say, show_table
 from simplerl.config.resolve import RECIPES, as_toml, recipe_chain, recipe_for, resolve
 from simplerl.config.sections import Config
-from simplerl.core.errors import ConfigError
+from simplerl.core.errors import ConfigError, SimpleRLError, raised_at
 from simplerl.runs.files import write_json
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def show_plan(config: Config, machine: "Machine", *, prompt_tokens: int = 0) -> 
             f"a step: {step}, at {machine.tflops:g} TFLOP/s × {machine.learning:g} and {machine.bandwidth:g} TB/s × "
             f"{machine.decoding:g}; {config.steps} steps in {config.steps * sum(plan.seconds.values()) / 3600:.1f} h"
         )
-    if machine.gpus > 1:
+    if machine.gpus > 1 and not machine.engines:
         engines = machine.gpus // config.rollout.tensor_parallel
         print(
             f"planned with --learner.ranks {machine.gpus} --cluster.engines {engines}, over machines with "
@@ -120,21 +120,42 @@ def show_plan(config: Config, machine: "Machine", *, prompt_tokens: int = 0) -> 
         )
 
 
-def dry_run(config: Config) -> None:
-    """Print what a run would be, what it takes, and the first problems that it would see; write nothing."""
+def machine_of(config: Config) -> "Machine":
+    """Return this machine as a run has it: the processor, or the GPUs of the learner."""
     import torch
 
+    from simplerl.train.components import learner_device
+    from simplerl.train.plan import Machine
+
+    if (device := learner_device(config)).type != "cuda":
+        return Machine(memory_gib=memory_gib())
+    ranks, more = config.learner.ranks, config.cluster.engines * config.rollout.tensor_parallel
+    apart = more > 0 and bool(config.cluster.address or ranks + more <= torch.cuda.device_count())
+    memory = torch.cuda.get_device_properties(device).total_memory / GIB
+    return Machine(gpus=ranks, memory_gib=memory, engines=max(1, config.cluster.engines), apart=apart)
+
+
+def plan_on_gpus(config: Config, *, quiet: bool) -> None:
+    """Plan a run that is to be on GPUs and show it, unless `quiet`. Raises ConfigError where it does not fit."""
+    from simplerl.train.plan import check
+
+    try:
+        if (machine := machine_of(config)).gpus:
+            (check if quiet else show_plan)(config, machine)
+    except SimpleRLError:
+        raise
+    except Exception as error:  # A model that fake tensors do not know may train all the same.
+        say(f"no plan of this run can be made: {raised_at(error)}")
+
+
+def dry_run(config: Config) -> None:
+    """Print what a run would be, what it takes, and the first problems that it would see; write nothing."""
     from simplerl.feed.samplers import Sampler
     from simplerl.models.load import load_tokenizer
     from simplerl.train.components import load_problems, prompter, with_steps_for
-    from simplerl.train.plan import Machine
 
     print(as_toml(config))
-    if torch.cuda.is_available():
-        machine = Machine(gpus=config.learner.ranks, memory_gib=torch.cuda.get_device_properties(0).total_memory / GIB)
-    else:
-        machine = Machine(memory_gib=memory_gib())
-    show_plan(config, machine)
+    show_plan(config, machine_of(config))
     problems = load_problems(config, print).train
     config = with_steps_for(config, len(problems), print)
     template = prompter(config.template, system=config.prompt.system, special_tokens=config.prompt.special_tokens)

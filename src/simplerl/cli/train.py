@@ -66,7 +66,11 @@ def execute(
 ) -> "Outcome":
     """Train (or fine-tune, or self-train) into a directory, shown on the terminal and to the trackers."""
     from simplerl.cli.display import Terminal, Trackers
+    from simplerl.cli.plan import plan_on_gpus
     from simplerl.train.ranks import Restarts
+
+    if stage == "train" and not (inputs and inputs.policy):
+        plan_on_gpus(config, quiet=quiet)
 
     module = {"train": "train.loop", "sft": "train.sft", "star": "selftraining.star"}[stage]
     run = load_object(f"simplerl.{module}:{stage}")

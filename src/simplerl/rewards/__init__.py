@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from simplerl.core.errors import ConfigError, SimpleRLError, nearest, raised_at
-from simplerl.core.registry import Registry, canonical, place_of, short_name
+from simplerl.core.registry import Registry, canonical, is_object, place_of, short_name
 from simplerl.core.types import Completion, Problem, Scored, Undecided, Verdict
 
 

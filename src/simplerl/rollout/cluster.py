@@ -61,10 +61,12 @@ class Cluster:
             ray.init(address=address, ignore_reinit_error=True, log_to_driver=False, logging_level="error", **settings)
         except Exception as error:  # Ray raises what it likes where nobody answers.
             lines = str(error).strip().splitlines() or [type(error).__name__]
-            raise ConfigError(
-                f"cluster.address = {address!r} does not answer: {lines[0]}. Start Ray there (ray start --head), or "
-                "give --cluster.address local, which starts it on this machine"
-            ) from error
+            advice = (
+                "Where this machine is busy, try again"
+                if address == "local"
+                else "Start Ray there (ray start --head), or give --cluster.address local, which starts it here"
+            )
+            raise ConfigError(f"cluster.address = {address!r} does not answer: {lines[0]}. {advice}") from error
         self.host: str = "127.0.0.1" if address == "local" else ray.util.get_node_ip_address()
         self._server = socket.create_server((self.host, 0))  # Where it is here, nobody else can call.
         self._expected: dict[bytes, socket.socket | None] = {}
@@ -217,7 +219,8 @@ class Placed:
             said = getattr(error, "cause", None) if isinstance(error, SimpleRLError) else error
             with suppress(OSError):
                 self._said.write_text(str(said), encoding="utf-8")
-            return -signal.SIGKILL if isinstance(error, self._ray.exceptions.RayActorError) else 1
+            ended = isinstance(error, self._ray.exceptions.RayActorError) and not error.actor_init_failed
+            return -signal.SIGKILL if ended else 1  # What cannot be started there, cannot be the next time.
         return 1
 
     def kill(self) -> None:

@@ -56,8 +56,8 @@ if TYPE_CHECKING:
 START_S = 600.0
 #: Seconds in which one leaves by itself.
 LEAVE_S = 5.0
-#: Ends of engines in a row, with no answer from any in between, after which there is no further try.
-MOST_DEATHS = 5
+#: Ends of an engine in a row, with no answer to what was asked in between, after which there is no further try.
+MOST_ENDS = 5
 #: What Python runs as an engine.
 COMMAND = ("-c", "from simplerl.rollout.engines import main; main()")
 
@@ -96,7 +96,8 @@ class _Engine:
         """Ticket → task. A ticket is one asking of one request: what comes for another is of the past."""
         self.since = time.monotonic()
         """When it last gave a sign, or began to owe."""
-        self.starts = self.pid = 0
+        self.starts = self.ends = self.pid = 0
+        """How often it was started, and has ended since it last answered what somebody had asked."""
         self.has: set[str] = set()
         """What an engine on another machine has been sent: its model, weights by name."""
 
@@ -164,7 +165,6 @@ class Engines:
         self._proofs: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         """Version → a text, and what the engines have told of it: what one that is started anew must tell too."""
         self._error: SimpleRLError | None = None
-        self._deaths = 0
         self._closed = threading.Event()
         self._engines = [_Engine(number) for number in range(count)]
         for engine in self._engines:
@@ -194,21 +194,23 @@ class Engines:
     def sync(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
         """Take new weights. An engine loads them when it is first asked under them."""
         self.publish(weights, version)
-        self.version = version
-        for old in [each for each in self._published if not version - self.keep < each <= version]:
-            shutil.rmtree(self.files / (name := self._published.pop(old)))
-            self._proofs.pop(old, None)
-            for engine in self._engines:
-                engine.send({"kind": "drop", "name": name})
+        with self._lock:  # Others send to the engines too.
+            self.version = version
+            for old in [each for each in self._published if not version - self.keep < each <= version]:
+                shutil.rmtree(self.files / (name := self._published.pop(old)))
+                self._proofs.pop(old, None)
+                for engine in self._engines:
+                    engine.send({"kind": "drop", "name": name})
 
     def publish(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
         """Make a policy known that is not the newest: one of the past, at resume."""
         name = f"weights_{next(self._numbers)}"
         write_weights(self.files / name, weights)
-        if before := self._published.pop(version, None):
-            shutil.rmtree(self.files / before)
-        self._published[version] = name
-        self._proofs.pop(version, None)
+        with self._lock:
+            if before := self._published.pop(version, None):
+                shutil.rmtree(self.files / before)
+            self._published[version] = name
+            self._proofs.pop(version, None)
 
     def path_of(self, version: int) -> Path:
         """Return where the weights of a policy are (`StoredWeights`)."""
@@ -356,8 +358,8 @@ class Engines:
             if header["kind"] == "ready":
                 engine.ready, engine.pid = True, header["pid"]
                 return
-            self._deaths = 0
             if header["kind"] == "error":
+                engine.ends = 0
                 kind = getattr(errors, header["type"], SimpleRLError)
                 tasks = [engine.owed.pop(ticket) for ticket in header["tickets"] if ticket in engine.owed]
                 for task in tasks[:1]:
@@ -366,6 +368,8 @@ class Engines:
             if header["ticket"] not in engine.owed:
                 return  # It was given up.
             task = engine.owed.pop(header["ticket"])
+            if task.call.number in self._calls:  # Not what it must tell because it was started anew.
+                engine.ends = 0
             if task.call.sampling is not None:
                 task.call.answers.put((task.index, unpack_completion(header, arrays)))
             elif task.call.number in self._calls:
@@ -391,10 +395,10 @@ class Engines:
         how = last_words(engine.process, self._said(engine), START_S)
         with self._lock:
             never = engine.starts == 1 and not engine.ready and engine.process.poll() >= 0  # It was not killed.
-            self._deaths += 1
+            engine.ends += 1
             name = f"engine {engine.number} of {len(self._engines)} ({self.name})"
-            if never or self._deaths >= MOST_DEATHS:
-                again = "" if never else f"\n{self._deaths} ends of engines in a row, with no answer in between"
+            if never or engine.ends >= MOST_ENDS:
+                again = "" if never else f"\n{engine.ends} ends of this engine in a row, with no answer in between"
                 self._fail(SimpleRLError(f"{name} {how}{again}"))
                 self._closed.set()
                 return
@@ -450,9 +454,10 @@ class Engines:
 
     def _fail(self, error: SimpleRLError) -> None:
         """End every call, and those to come, with an error."""
-        self._error = self._error or error
-        for call in self._calls.values():
-            call.answers.put(self._error)
+        with self._lock:
+            self._error = self._error or error
+            for call in self._calls.values():
+                call.answers.put(self._error)
 
     # -- watching ------------------------------------------------------------------------------------------------
 

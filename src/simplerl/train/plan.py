@@ -31,6 +31,7 @@ from simplerl.models.score import CHUNK_ELEMENTS, Head, TokenScores, autocast
 from simplerl.rollout.vllm import cache_shares, cache_tokens, divisions
 from simplerl.train.components import load_problems, pick_precisions
 from simplerl.train.learner import MOST_LANES, microbatch_tokens
+from simplerl.train.ranks import KEEP_BELOW
 
 SHAPES = tomllib.loads(Path(__file__).with_name("shapes.toml").read_text(encoding="utf-8"))
 #: Share of a GPU that a plan may fill: the rest is CUDA's own, and what fragments.
@@ -56,6 +57,10 @@ class Machine:
     """Share of `bandwidth` that decoding reaches."""
     response_tokens: int = 0
     """Mean length of a response; 0: a quarter of sampling.max_new_tokens."""
+    engines: int = 0
+    """How many sample; 0: as many as the GPUs come to."""
+    apart: bool = False
+    """Whether engines have GPUs of their own, which are not counted in `gpus`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +78,9 @@ class Plan:
 
     @property
     def peak(self) -> int:
-        """The largest number of bytes at a time: of an update or of rollouts, which take turns."""
-        return sum(self.always.values()) + max(sum(self.learning.values()), sum(self.sampling.values()))
+        """The largest number of bytes at a time: of an update or of rollouts, which take turns or are on other GPUs."""
+        always, learning, sampling = (sum(each.values()) for each in (self.always, self.learning, self.sampling))
+        return max(always + learning, sampling + always * (not self.machine.apart))
 
     @property
     def fits(self) -> bool:
@@ -222,13 +228,18 @@ def make_plan(config: Config, machine: Machine, *, prompt_tokens: int = 0, held:
     shards, copies = max(1, gpus), 1 + (algorithm.needs_reference and not rank)
     critic = 4 if algorithm.needs_critic else 0
     weights, trained = 4 * own["all"], 4 * own["trained"]
+    processes = 1 if gpus else config.learner.ranks  # On a CPU all ranks are in the same memory.
+    # Weights, gradients, and what they are sent by: of a small model all at once.
+    gathered = 3 * (weights if own["all"] < KEEP_BELOW else own["layer"])
+    offload = bool(gpus) and config.learner.cpu_offload  # Shards, gradients and moments are in the CPU's memory.
+    here = 0 if offload else 1
     copies_state = config.checkpoint.asynchronous  # On a GPU the copy is in the CPU's memory.
     always = {
-        "this process": held,
-        "weights": weights * copies // shards,
-        "moments": 2 * trained // shards,
-        "critic": critic * trained // shards,
-        "layers gathered": 3 * own["layer"] if shards > 1 else 0,
+        "processes": held * processes,
+        "weights": here * weights * copies // shards,
+        "moments": here * 2 * trained // shards,
+        "critic": here * critic * trained // shards,
+        "gathered from ranks": gathered * processes if offload or max(shards, processes) > 1 else 0,
         "checkpoint being written": 0 if gpus else (3 * trained + 3 * critic * own["trained"]) * copies_state,
     }
     # Of a tiny model on a CPU several are computed at once (`Learner.lanes`), each with a gradient that is added then.
@@ -236,35 +247,40 @@ def make_plan(config: Config, machine: Machine, *, prompt_tokens: int = 0, held:
     micros = -(-s.samples_per_prompt * (config.learner.prompts_per_update or s.prompts_per_step) // rows)
     lanes = min(MOST_LANES, torch.get_num_threads(), micros) if alone else 1
     backward = {
-        "gradients": own["grad"] // shards if lanes == 1 else (lanes + 1) * trained,
-        "activations and logits": lanes * (own["total"] - own["param"] - own["buffer"] - own["grad"]),
+        "gradients": here * own["grad"] // shards if lanes == 1 else (lanes + 1) * trained,
+        "activations and logits": lanes * processes * (own["total"] - own["param"] - own["buffer"] - own["grad"]),
     }
     # The optimizer's step is fused: it needs nothing but all gradients.
-    learning = max(backward, {"gradients": trained // shards}, key=lambda parts: sum(parts.values()))
+    learning = max(backward, {"gradients": here * trained // shards}, key=lambda parts: sum(parts.values()))
     wide = 2 if samples_in == "bf16" else 4
-    # A native engine of the learner's own precision shares its weights; others hold theirs besides.
-    shared = config.rollout.backend == "native" and wide == 4 and not rank
-    engine = 0 if shared or config.rollout.backend == "fake" else wide * own["all"]
     cache = cache_bytes(shape, samples_in if gpus else "fp32")
+    # The native sampler takes the learner's weights where they are complete, in its process, and as it wants them.
+    shares = config.rollout.backend == "native" and wide == 4 and not (rank or config.learner.sharded or shards > 1)
+    engines = config.cluster.engines
+    engine = 0 if config.rollout.backend == "fake" or (shares and not engines) else wide * own["all"]
     if config.rollout.backend == "vllm":
         room = cache_tokens(getattr(text, "max_position_embeddings", width), config.rollout.max_rows) * cache
     else:  # Its room grows by half, and the rows of a step are at most so many.
         room = int(1.5 * min(config.rollout.max_rows, responses) * width * cache)
     logits = 4 * 4 * min(CHUNK_ELEMENTS, min(config.rollout.max_rows, responses) * text.vocab_size)
-    split = config.rollout.tensor_parallel
-    shares = cache_shares(shape, split)
     if gpus:  # On a CPU the workers share its memory.
-        engine, room = engine // split, room // shares
-    always["engine"], kept = engine, {"cache": room}
-    vllm = config.rollout.backend == "vllm"  # Its cache is there all the time.
+        split = config.rollout.tensor_parallel
+        engine, room = engine // split, room // cache_shares(shape, split)
+    sampling, kept = {"logits": logits}, {"engine": engine}
+    (kept if config.rollout.backend == "vllm" else sampling)["cache"] = room  # vLLM's is there all the time.
+    if engines and not gpus:  # Processes, and what is sent to them: a model, the policies in use, and a new one.
+        sent = (3 + config.rollout.lag) * weights
+        kept, sampling = kept | sampling | {"engine": engines * (held + engine) + sent}, {}
+    if machine.apart:
+        kept, sampling = {}, kept | sampling
     return Plan(
         machine=machine,
         parameters=own["all"],
         rows=rows,
         width=width,
-        always=always | (kept if vllm else {}),
+        always=always | kept,
         learning=learning,
-        sampling={"logits": logits} | ({} if vllm else kept),
+        sampling=sampling,
         seconds=_seconds(config, machine, own["all"], trained, wide, cache, width) if gpus else {},
     )
 
@@ -276,7 +292,7 @@ def _seconds(
     s, algorithm = config.sampling, config.algorithm
     length = machine.response_tokens or max(1, s.max_new_tokens // 4)
     split = config.rollout.tensor_parallel
-    responses, engines = s.prompts_per_step * s.samples_per_prompt, machine.gpus / split
+    responses, engines = s.prompts_per_step * s.samples_per_prompt, machine.engines or machine.gpus / split
     rows = min(config.rollout.max_rows, math.ceil(responses / engines))
     waves = responses / engines / rows
     # A token of all rows reads the weights once, and what each row has cached so far: half of it in the mean.
@@ -307,13 +323,19 @@ def _alternatives(config: Config, machine: Machine) -> Iterator[tuple[str, Confi
             split = dataclasses.replace(config, rollout=dataclasses.replace(config.rollout, tensor_parallel=parts))
             yield f"--rollout.tensor-parallel {parts}", split, machine
     yield "--learner.tokens-per-microbatch 1 (one row at a time)", learner(**one_row), machine
-    both = learner(**recompute, **one_row)
-    yield "--learner.gradient-checkpointing true --learner.tokens-per-microbatch 1", both, machine
+    both, text = (
+        learner(**recompute, **one_row),
+        "--learner.gradient-checkpointing true --learner.tokens-per-microbatch 1",
+    )
+    yield text, both, machine
     few = dataclasses.replace(both, rollout=dataclasses.replace(both.rollout, max_rows=32))
-    yield "these two and --rollout.max-rows 32", few, machine
+    yield f"{text} --rollout.max-rows 32", few, machine
+    if machine.gpus:
+        offloaded = learner(**recompute, **one_row, cpu_offload=True)
+        yield f"{text} --learner.cpu-offload true", offloaded, machine
     if not config.lora.rank:
         adapters = dataclasses.replace(few, lora=dataclasses.replace(few.lora, rank=32))
-        yield "all of these and --lora.rank 32", adapters, machine
+        yield f"{text} --rollout.max-rows 32 --lora.rank 32", adapters, machine
     for times in (2, 4, 8, 16, 32, 64) if machine.gpus else ():
         text = f"--gpus {machine.gpus * times}, with --learner.ranks and --cluster.engines as many"
         yield text, config, dataclasses.replace(machine, gpus=machine.gpus * times)
