@@ -3,11 +3,9 @@
 A few run side by side. A child that fails is noted, and the others go on.
 """
 
-import dataclasses
 import itertools
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -21,7 +19,7 @@ from simplerl.config.resolve import as_table, flatten, merge, read_config, resol
 from simplerl.config.sections import Config
 from simplerl.core.errors import RunError
 from simplerl.models.guards import stop_on_interrupt
-from simplerl.runs.files import LockedDirectory, writing
+from simplerl.runs.files import LockedDirectory, slug, writing
 from simplerl.runs.run import Run, is_run
 from simplerl.studies.experiment import Experiment, Variant
 from simplerl.train.run import changes
@@ -43,8 +41,6 @@ class Job:
     log: Path  # Where the child's output goes
     command: tuple[str, ...]
     state: Literal["new", "half", "done"]
-    steps: int
-    token_budget: int
     after: str = ""  # Name of the job whose model it begins from; empty: none
 
     @property
@@ -65,22 +61,10 @@ def plan(experiment: Experiment, *, seeds: int, directory: Path, quick: bool = F
     """
     prepared = _prepared(experiment, directory, quick=quick)
     lasts = [merge(QUICK if quick else {}, {"seed": seed}) for seed in range(seeds)]
-    pairs = itertools.product(lasts, experiment.variants)
-    jobs = [job for last, variant in pairs for job in _jobs(experiment, variant, last, directory)]
     waiting = next((job.name for job in reversed(prepared) if job.state != "done"), "")
-    jobs = [
-        dataclasses.replace(job, after=waiting)
-        if job.state != "done" and not job.after and _speaks_of(directory, job.command)
-        else job
-        for job in jobs
-    ]
+    pairs = itertools.product(lasts, experiment.variants)
+    jobs = [job for last, variant in pairs for job in _jobs(experiment, variant, last, directory, waiting)]
     return [*prepared, *jobs]
-
-
-def _speaks_of(directory: Path, command: Sequence[str]) -> bool:
-    """Return whether a run's settings name something in the study's directory, apart from where it is written."""
-    named = [value for key, value in itertools.pairwise(command) if key != "--output-dir"]
-    return any(value.startswith(f"{directory.resolve()}/") for value in named)
 
 
 def _prepared(experiment: Experiment, directory: Path, *, quick: bool) -> list[Job]:
@@ -97,8 +81,6 @@ def _prepared(experiment: Experiment, directory: Path, *, quick: bool) -> list[J
                 log=directory / "logs" / f"{slug(each.name)}.log",
                 command=command,
                 state="done" if (directory / each.done).exists() else "new",
-                steps=1,
-                token_budget=0,
                 after=jobs[-1].name if jobs and jobs[-1].state != "done" else "",
             )
         )
@@ -107,47 +89,44 @@ def _prepared(experiment: Experiment, directory: Path, *, quick: bool) -> list[J
 
 def _filled(value: Any, directory: Path) -> Any:
     """Return a setting, or tables of settings, with the study's directory in the place of `{directory}`."""
-    if isinstance(value, Mapping):
-        return {key: _filled(item, directory) for key, item in value.items()}
-    return value.replace("{directory}", str(directory.resolve())) if isinstance(value, str) else value
+    return json.loads(json.dumps(value).replace("{directory}", json.dumps(str(directory.resolve()))[1:-1]))
 
 
-def _jobs(experiment: Experiment, variant: Variant, last: Mapping[str, Any], directory: Path) -> list[Job]:
-    """Return the run of a variant, `last` laid on top, and before it the fine-tuning that it begins from, if needed."""
-    recipe = variant.recipe or experiment.recipe
-    table = _filled(merge(table_of(experiment, variant), last), directory)
+def _jobs(
+    experiment: Experiment, variant: Variant, last: Mapping[str, Any], directory: Path, waiting: str
+) -> list[Job]:
+    """Return the run of a variant, `last` laid on top, and before it the fine-tuning that it begins from, if needed.
+
+    Where its settings speak of the study's directory it begins after the job `waiting`.
+    """
+    recipe, table = variant.recipe or experiment.recipe, merge(table_of(experiment, variant), last)
+    after = waiting if "{directory}" in json.dumps(table) else ""
     if not variant.before:
-        return [_job(experiment.stage, recipe, table, variant.label, directory)]
+        return [_job(experiment.stage, recipe, table, variant.label, directory, after)]
     imitating = merge(merge(experiment.overrides, variant.before), last)
-    first = _job("sft", recipe, imitating, f"{variant.label} (SFT)", directory)
-    job = _job("train", recipe, merge(table, {"model": str(first.path.resolve())}), variant.label, directory)
-    return [job] if job.state == "done" else [first, dataclasses.replace(job, after=first.name)]
+    first = _job("sft", recipe, imitating, f"{variant.label} (SFT)", directory, after)
+    begun = merge(table, {"model": str(first.path.resolve())})
+    job = _job("train", recipe, begun, variant.label, directory, first.name)
+    return [job] if job.state == "done" else [first, job]
 
 
 def _job(
-    stage: Literal["train", "star", "sft"], recipe: str, table: Mapping[str, Any], label: str, directory: Path
+    stage: Literal["train", "star", "sft"],
+    recipe: str,
+    table: Mapping[str, Any],
+    label: str,
+    directory: Path,
+    after: str,
 ) -> Job:
+    table = _filled(table, directory)
     config = resolve(recipe, table)
     name = f"{slug(label)}_seed{config.seed}"
-    path, steps = directory / "runs" / name, config.sft.steps if stage == "sft" else config.steps
+    path, log = directory / "runs" / name, directory / "logs" / f"{name}.log"
     state = state_of(path, config)
     plugins = [word for plugin in config.plugins for word in ("--plugin", plugin.name)]
     own = [*arguments(table), *plugins, "--output-dir", str(path), *["--resume"] * (state == "half")]
-    return Job(
-        label=label,
-        seed=config.seed,
-        path=path,
-        log=directory / "logs" / f"{name}.log",
-        command=(sys.executable, "-m", "simplerl", stage, recipe, *own),
-        state=state,
-        steps=steps,
-        token_budget=0 if stage == "sft" else config.token_budget,
-    )
-
-
-def slug(label: str) -> str:
-    """Return a label as part of a file name."""
-    return re.sub(r"[^A-Za-z0-9.+-]+", "-", label).strip("-")
+    command = (sys.executable, "-m", "simplerl", stage, recipe, *own)
+    return Job(label=label, seed=config.seed, path=path, log=log, command=command, state=state, after=after)
 
 
 def arguments(table: Mapping[str, Any]) -> list[str]:
@@ -177,10 +156,10 @@ PATIENCE = 120.0
 
 
 class Watcher(Protocol):
-    """Whoever watches: is told how a run ended, and how many are done, those under way (`note`) by their share."""
+    """Whoever watches: is told how a run ended, how many are done, and which are under way (`note`)."""
 
     def say(self, message: str) -> None: ...
-    def move(self, completed: float | None, note: str) -> None: ...
+    def move(self, completed: int, note: str) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -226,8 +205,7 @@ def execute(jobs: Sequence[Job], *, parallel: int, watch: Watcher) -> dict[str, 
                         failed[child.job.name] = error
                     how = f"failed after {seconds:.0f} s: {error}" if error else f"done in {seconds:.0f} s"
                     watch.say(f"[{done}/{len(jobs)}] {child.job.name}: {how}")
-                shares = [share_done(child.job) for child in running]
-                watch.move(done + sum(shares), "; ".join(child.job.name for child in running))
+                watch.move(done, "; ".join(child.job.name for child in running))
         finally:
             _stop(running)
     return failed
@@ -278,13 +256,3 @@ def _stop(running: Sequence[_Child]) -> None:
             child.process.kill()
             child.process.wait()
         child.log.close()
-
-
-def share_done(job: Job) -> float:
-    """Return how much of a run is done, from what it has written so far."""
-    try:
-        run = Run(job.path)
-    except RunError:  # It has not begun to write.
-        return 0.0
-    by_budget = run.history("tokens/sampled")[1].sum() / job.token_budget if job.token_budget else 0.0
-    return float(min(1.0, max(run.last_step / job.steps, by_budget)))
