@@ -33,7 +33,7 @@ def train(path: Path, **options) -> simplerl.Run:
 def test_examples_of_the_docstrings(name: str, tmp_path: Path, monkeypatch) -> None:
     """Every function of the API has an example, and it says what happens."""
     function = getattr(api, name)
-    if name in ("Callback", "Run"):
+    if name == "Run":
         return
     monkeypatch.chdir(tmp_path)
     (tmp_path / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS[:4]))
@@ -231,6 +231,12 @@ def test_a_loaded_model_as_model(tmp_path: Path, cub) -> None:
         simplerl.train(
             output_dir=tmp_path / "run", resume=True, quiet=True, steps=2, model=(policy.model, policy.tokenizer)
         )
+
+
+def test_a_section_by_name_and_dotted_keys_of_it_add_up(tmp_path: Path) -> None:
+    run = train(tmp_path / "run", settings={"sampling.max_prompt_tokens": 99, "steps": 1}, sampling={"temperature": 1.5})
+    wanted = {"max_prompt_tokens": 99, "temperature": 1.5, "prompts_per_step": SMALL["sampling"]["prompts_per_step"]}
+    assert {key: run.config["sampling"][key] for key in wanted} == wanted
 
 
 @pytest.mark.parametrize(

@@ -212,6 +212,8 @@ def test_models_that_are_no_cubs_get_the_generic_recipe() -> None:
         ({"steps": "3.5"}, "steps = '3.5'"),
         ({"steps": [3]}, "steps"),
         ({"model": 7}, "model = 7"),
+        ({"verifier": {"unfinished": "rigth"}}, "verifier.unfinished must be one of wrong, right; got 'rigth'"),
+        ({"verifier": {"restates": "no"}}, "verifier.restates must be one of wrong, right; got 'no'"),
         ({"sampling": {"stop": [7]}}, "sampling.stop"),
     ],
 )

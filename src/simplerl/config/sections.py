@@ -173,9 +173,9 @@ class VerifierConfig:
     """Processes for the answers that the exact fast path cannot decide; started when the first one comes."""
     timeout_s: PositiveFloat = 2.0
     """Seconds after which a judgement is killed and counted as `timeout`."""
-    unfinished: str = "wrong"
+    unfinished: Literal["wrong", "right"] = "wrong"
     """`wrong` or `right`: an answer of the right value that leaves computing to the reader, such as 27-4 for 23."""
-    restates: str = "wrong"
+    restates: Literal["wrong", "right"] = "wrong"
     """`wrong` or `right`: an answer of the right value that only restates an expression of the question."""
 
     @property
