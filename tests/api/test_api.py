@@ -234,7 +234,9 @@ def test_a_loaded_model_as_model(tmp_path: Path, cub) -> None:
 
 
 def test_a_section_by_name_and_dotted_keys_of_it_add_up(tmp_path: Path) -> None:
-    run = train(tmp_path / "run", settings={"sampling.max_prompt_tokens": 99, "steps": 1}, sampling={"temperature": 1.5})
+    run = train(
+        tmp_path / "run", settings={"sampling.max_prompt_tokens": 99, "steps": 1}, sampling={"temperature": 1.5}
+    )
     wanted = {"max_prompt_tokens": 99, "temperature": 1.5, "prompts_per_step": SMALL["sampling"]["prompts_per_step"]}
     assert {key: run.config["sampling"][key] for key in wanted} == wanted
 

@@ -306,7 +306,7 @@ def test_damage_is_named_on_the_terminal_and_in_the_page(tmp_path: Path, capsys,
     )
     assert code == 0
     assert "step_000002.parquet cannot be read" in out
-    assert "notes␛[2J.txt is not a record of a step" in out, "a name cannot clear the screen"
+    assert "notes·[2J.txt is not a record of a step" in out, "a name cannot clear the screen"
     assert "a: Not finished: shown up to its last complete line, step 4 of 4" in out
     assert "step_000002.parquet cannot be read" in (tmp_path / "r.html").read_text()
     assert (tmp_path / "f" / "training.pdf").exists()

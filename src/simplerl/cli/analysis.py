@@ -17,7 +17,7 @@ from simplerl.analysis.scaling import fit as fit_run
 from simplerl.analysis.scaling import plot_fits
 from simplerl.behaviours import KEYWORDS, TITLES, Item, Judge, Part, Session, estimate, parts, table
 from simplerl.cli import TABLES
-from simplerl.cli.console import Bar, printable, say, show_table
+from simplerl.cli.console import Bar, one_line, say, show_table
 from simplerl.core.errors import ConfigError, RunError
 from simplerl.judge import PARAMETERS, RESERVED, Endpoint, cost
 from simplerl.runs.files import make_directory, slug, write_json
@@ -104,7 +104,7 @@ def _show_comparison(c: dict[str, Any], before: Any, show: int) -> None:
     for what in ("gained", "lost") if texts else ():
         if c[what]:
             say(f"{what} ({len(c[what])}), the first {min(show, len(c[what]))}:")
-            say(*(f"  {problem}: {printable(texts[problem][0], 100)}" for problem in c[what][:show]))
+            say(*(f"  {problem}: {one_line(texts[problem][0], 100)}" for problem in c[what][:show]))
 
 
 def _words(c: dict[str, Any]) -> str:

@@ -102,9 +102,9 @@ def sample(args: argparse.Namespace) -> None:
     from simplerl.selftraining.star import WITHOUT_LEARNING, sample
 
     config = resolve(args.recipe, merge(overrides, WITHOUT_LEARNING))
-    counts, written = sample(config, args.output, everything=args.all, say=lambda line: print(line, flush=True))
+    counts, written = sample(config, args.output, everything=args.all, say=say)
     verdicts = ", ".join(f"{count} {status}" for status, count in counts.most_common())
-    print(f"{counts.total()} responses: {verdicts}. {written} written to {args.output}")
+    say(f"{counts.total()} responses: {verdicts}. {written} written to {args.output}")
 
 
 def label_steps(args: argparse.Namespace) -> None:
@@ -115,8 +115,8 @@ def label_steps(args: argparse.Namespace) -> None:
     config = resolve(args.recipe, merge(settings(args), WITHOUT_LEARNING))
     options = {"completions": args.completions, "steps": args.step_ends}
     counts = label(config, args.output_dir, **options, say=say)
-    print(f"{counts.total()} steps: {', '.join(f'{count} {name}' for name, count in counts.most_common())}")
-    print(f"Labels: {args.output_dir}. Next: simplerl prm train {args.output_dir} --output-dir DIR")
+    say(f"{counts.total()} steps: {', '.join(f'{count} {name}' for name, count in counts.most_common())}")
+    say(f"Labels: {args.output_dir}. Next: simplerl prm train {args.output_dir} --output-dir DIR")
 
 
 def train_prm(args: argparse.Namespace) -> None:
@@ -135,7 +135,7 @@ def train_prm(args: argparse.Namespace) -> None:
     }
     rows = [(name, "–" if figures[key] is None else f"{figures[key]:.3f}") for name, key in shown.items()]
     show_table(f"{figures['steps']} held-out steps, {figures['good']} of them good", ("", "value"), rows)
-    print(f"Process reward model: {args.output_dir} (reliability.png, prm.json)")
+    say(f"Process reward model: {args.output_dir} (reliability.png, prm.json)")
 
 
 def score_steps(args: argparse.Namespace) -> None:
@@ -160,7 +160,7 @@ def score_steps(args: argparse.Namespace) -> None:
                 lines.append(json_line({**row.fields, "step_scores": scores, "score": min(scores, default=None)}))
                 bar.advance()
     write_atomic(args.output, "".join(lines))
-    print(f"{len(lines)} responses scored: {args.output}")
+    say(f"{len(lines)} responses scored: {args.output}")
 
 
 # -- several settings × several seeds ------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ def experiment(args: argparse.Namespace) -> int:
         width = max(map(len, EXPERIMENTS))
         for name, each in EXPERIMENTS.items():
             runs = len(each.variants) * args.seeds
-            print(f"{name:{width}}  {each.question} ({runs} runs with {args.seeds} seeds)")
+            say(f"{name:{width}}  {each.question} ({runs} runs with {args.seeds} seeds)")
         return 0
     if args.name.endswith(".toml"):
         chosen = read_experiment(Path(args.name))
