@@ -162,7 +162,7 @@ def sample(
     named = merge(merge(overrides, {"plugins": [str(name) for name in plugins]}), WITHOUT_LEARNING)
     config = resolve(recipe, named, say)
     write_samples(config, Path(output), everything=everything, say=say, inputs=inputs)
-    return [json.loads(line) for line in Path(output).read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in Path(output).read_bytes().splitlines()]  # Text would part at U+2028 too.
 
 
 def evaluate(
@@ -290,9 +290,7 @@ def _objects(
         overrides["algorithm"] = {**overrides.get("algorithm", {}), "name": algorithm}
     elif algorithm is not None:
         if isinstance(algorithm, type) or not dataclasses.is_dataclass(algorithm):
-            raise ConfigError(
-                f"algorithm: give a name, or an instance of a dataclass such as GRPO(), not {algorithm!r}"
-            )
+            raise ConfigError(f"algorithm: give a name, or an instance such as GRPO(), not {algorithm!r}")
         overrides["algorithm"] = named_table("algorithm", algorithm)
     if dataclasses.is_dataclass(environment) and not isinstance(environment, type):
         overrides["environment"] = named_table("environment", environment)

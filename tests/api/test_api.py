@@ -13,6 +13,7 @@ import simplerl
 from simplerl import api
 from simplerl.config.resolve import flatten
 from simplerl.core.errors import ConfigError, RunError, SimpleRLError
+from simplerl.runs.files import json_line
 
 #: The settings of a run of about a second, with dots.
 QUICK = flatten(SMALL)
@@ -279,3 +280,10 @@ def test_an_evaluation_of_a_run(tmp_path: Path) -> None:
     assert [result.evaluations[0].step for result in results] == [1]
     with pytest.raises(ConfigError, match="unknown setting 'sample' of an evaluation; did you mean 'samples'"):
         simplerl.evaluate(run, "gsm8k", sample=2)
+
+
+def test_sampled_text_is_read_as_it_was_written(tmp_path: Path, monkeypatch) -> None:
+    row = {"response": "a\u2028b\x85c\r\nd"}
+    wrote = lambda config, output, **more: output.write_text(json_line(row) * 2, encoding="utf-8")  # noqa: E731
+    monkeypatch.setattr("simplerl.selftraining.star.sample", wrote)
+    assert simplerl.sample("cub", output=tmp_path / "all.jsonl", everything=True, quiet=True) == [row, row]

@@ -22,7 +22,7 @@ from simplerl.config.resolve import (
     resolve,
     run_name,
 )
-from simplerl.core.errors import ConfigError
+from simplerl.core.errors import ConfigError, RunError
 from simplerl.rewards import REWARDS
 
 
@@ -432,3 +432,10 @@ def test_steps_of_fine_tuning_are_its_own() -> None:
     assert (config.sft.steps, config.sft.data, path.name[:4]) == (2, "arithmetic-long", "sft_")
     assert configure("cub", {"steps": 2, "sft": {"steps": 3}}, resume=False, stage="sft")[0].sft.steps == 3
     assert configure("cub", {"steps": 2}, resume=False)[0].steps == 2
+
+
+@pytest.mark.parametrize("text", ["[1]", "null", "3", "{"])
+def test_a_damaged_configuration_of_a_run_is_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(RunError, match=r"config\.json is damaged: .*; give the recipe and settings of the run again"):
+        read_config(tmp_path, {})

@@ -202,7 +202,7 @@ def test_a_child_that_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None
         job(tmp_path, "good", "print('fine')"),
     ]
     watch = Watching()
-    failed = execute(jobs, parallel=1, watch=watch)
+    failed = execute(jobs, parallel=1, say=watch.say, move=watch.move)
     assert list(failed) == ["bad, seed 0", "silent, seed 0", "killed, seed 0"]
     assert failed["bad, seed 0"] == f"exit code 2: error: no such model (log: {tmp_path / 'logs' / 'bad.log'})"
     assert failed["silent, seed 0"].startswith("exit code 3: it said nothing")
@@ -212,11 +212,23 @@ def test_a_child_that_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None
     assert watch.counts[-1] == 4
 
 
+def test_what_an_earlier_session_said_is_not_why_this_one_ended(tmp_path: Path) -> None:
+    said = "import sys; print('error: no such model', file=sys.stderr); sys.exit(2)"
+    killed = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    first, second = (
+        execute([job(tmp_path, "a", code)], parallel=1, say=print, move=lambda *_: None)["a, seed 0"]
+        for code in (said, killed)
+    )
+    assert "error: no such model" in first
+    assert second.startswith("killed by SIGKILL: it said nothing")
+    assert "no such model" in (tmp_path / "logs" / "a.log").read_text()
+
+
 def test_only_so_many_at_a_time_with_one_thread_each(tmp_path: Path) -> None:
     code = "import os, time; time.sleep(0.3); print(os.environ['OMP_NUM_THREADS'])"
     jobs = [job(tmp_path, str(i), code) for i in range(4)]
     watch = Watching()
-    assert execute(jobs, parallel=2, watch=watch) == {}
+    assert execute(jobs, parallel=2, say=watch.say, move=watch.move) == {}
     assert watch.most == 2
     assert {(tmp_path / "logs" / f"{i}.log").read_text() for i in range(4)} == {"1\n"}
 
@@ -231,7 +243,7 @@ def test_a_run_waits_for_the_one_that_it_begins_from(tmp_path: Path) -> None:
         job(tmp_path, "orphan", f"open({str(tmp_path / 'ran')!r}, 'w')", after="bad, seed 0"),
     ]
     watch = Watching()
-    failed = execute(jobs, parallel=3, watch=watch)
+    failed = execute(jobs, parallel=3, say=watch.say, move=watch.move)
     assert watch.results["second"] == ""
     assert list(watch.results).index("other") < list(watch.results).index("second")
     assert list(failed) == ["bad, seed 0", "orphan, seed 0"]
@@ -242,7 +254,7 @@ def test_a_run_waits_for_the_one_that_it_begins_from(tmp_path: Path) -> None:
 def test_what_is_done_is_not_run_again(tmp_path: Path) -> None:
     done = job(tmp_path, "done", f"open({str(tmp_path / 'touched')!r}, 'w')", state="done")
     watch = Watching()
-    assert execute([done, job(tmp_path, "new", "")], parallel=2, watch=watch) == {}
+    assert execute([done, job(tmp_path, "new", "")], parallel=2, say=watch.say, move=watch.move) == {}
     assert not (tmp_path / "touched").exists()
     assert list(watch.results) == ["new"]
     assert watch.counts[0] == 1
@@ -254,10 +266,10 @@ def test_a_run_that_somebody_is_writing_to_is_left_to_them(tmp_path: Path) -> No
     (tmp_path / "free").mkdir()
     watch = Watching()
     with RunDirectory(tmp_path / "busy"), pytest.raises(RunError, match=r"writing to .*/busy\. .* again$"):
-        execute(jobs, parallel=2, watch=watch)
+        execute(jobs, parallel=2, say=watch.say, move=watch.move)
     assert not (tmp_path / "touched").exists()
     assert watch.counts == []
-    assert execute(jobs, parallel=2, watch=watch) == {}
+    assert execute(jobs, parallel=2, say=watch.say, move=watch.move) == {}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "kill"])
@@ -280,11 +292,11 @@ def test_an_interruption_reaches_the_children_once_and_waits_for_them(number: si
         names = ("SMALL", "deep", "environment", "run_small", "small_config")
         sys.modules["support"] = types.SimpleNamespace(**dict.fromkeys(names))  # It imports PyTorch.
         sys.path.insert(0, {str(Path(__file__).parent)!r})
-        from test_jobs import Watching, job
+        from test_jobs import job
         from simplerl.studies.jobs import execute
         place = pathlib.Path({str(tmp_path)!r})
         try:
-            execute([job(place, "a", {child!r}), job(place, "b", "")], parallel=1, watch=Watching())
+            execute([job(place, "a", {child!r}), job(place, "b", "")], parallel=1, say=print, move=lambda *_: None)
         except KeyboardInterrupt:
             print("saved" if (place / "saved").exists() else "lost", (place / "logs" / "b.log").exists())
     """

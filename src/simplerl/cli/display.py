@@ -56,14 +56,16 @@ class Terminal(Bar, Callback):
             if metrics.get("eval/accuracy_greedy") is not None:
                 held_out += f", greedy {shown(metrics['eval/accuracy_greedy'], unit='%')}"
         if step == 0:
-            self.say(f"before training: {held_out}, length {metrics['eval/length']:.1f}")
+            seen = [held_out or "no response could be judged", f"length {metrics['eval/length']:.1f}"]
+            self.say(f"before training: {', '.join(seen)}")
             self._began = time.perf_counter()
             return
         if self._first is None or self._share(step - 1) < self._first:  # The run may have gone back.
             self._first = self._share(step - 1)
         self._tokens[step] = metrics.get("tokens/sampled", 0)
         share = self._share(step)
-        left = (time.perf_counter() - self._began) / (share - self._first) * (1 - share)
+        # A step that samples nothing brings a run no nearer to the end of its budget.
+        left = (time.perf_counter() - self._began) / max(share - self._first, 1e-9) * (1 - share)
         head = f"step {step:>{len(str(self.steps))}}/{self.steps}"
         if "sft/loss" in metrics:  # Short steps: the first one, every tenth, and those with an evaluation.
             self.move(step, f"loss {metrics['sft/loss']:.4f}")

@@ -10,15 +10,15 @@ import json
 import os
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simplerl.analysis.estimates import shown
 from simplerl.cli import settings
-from simplerl.cli.console import Bar, say, show_table
+from simplerl.cli.console import Bar, counted, say, show_table
 from simplerl.config.resolve import RECIPES, as_toml, recipe_chain, recipe_for, resolve
 from simplerl.config.sections import Config
 from simplerl.core.errors import ConfigError
-from simplerl.runs.files import write_json
 
 if TYPE_CHECKING:
     from simplerl.train.plan import Machine
@@ -57,10 +57,7 @@ def plan(args: argparse.Namespace) -> None:
 
     names = {field.name for field in dataclasses.fields(Machine)} & vars(args).keys()
     given = {name: getattr(args, name) for name in names}
-    if not args.gpus:
-        given["memory_gib"] = memory_gib()
-    elif args.gpu_memory:
-        given["memory_gib"] = args.gpu_memory
+    given["memory_gib"] = args.gpu_memory if args.gpus else memory_gib()
     config = resolve(args.recipe, settings(args))
     if 0 < args.gpus < (size := config.rollout.tensor_parallel):
         raise ConfigError(f"rollout.tensor_parallel = {size} needs as many GPUs: give --gpus {size} or more")
@@ -114,7 +111,7 @@ def dry_run(config: Config) -> None:
     """Print what a run would be, what it takes, and the first problems that it would see; write nothing."""
     import torch
 
-    from simplerl.feed.samplers import Sampler
+    from simplerl.feed.samplers import Epoch, Ledger, chosen, prompt_sampler
     from simplerl.models.load import load_tokenizer
     from simplerl.train.components import load_problems, prompter, with_steps_for
     from simplerl.train.plan import Machine
@@ -129,11 +126,14 @@ def dry_run(config: Config) -> None:
     config = with_steps_for(config, len(problems), say)
     template = prompter(config.template, system=config.prompt.system, special_tokens=config.prompt.special_tokens)
     tokenizer = load_tokenizer(config.model)
-    first = Sampler(problems, per_step=config.sampling.prompts_per_step, seed=config.seed).at(1)
-    say(f"\nstep 1: {len(first)} problems × {config.sampling.samples_per_prompt} responses, the first three:")
-    for problem in first[:3]:
-        ids = template.ids(problem, tokenizer)
-        say(f"--- {problem.id}, {len(ids)} tokens, gold {problem.answer!r}\n{tokenizer.decode(ids)}")
+    sampler = prompt_sampler(config)
+    # The temperature that a sampler steers to may take a search; its problems are the epoch's.
+    first = chosen(Epoch() if sampler.steers_temperature else sampler, 1, Ledger(config, problems, Path()))
+    say(f"\nstep 1: {counted(len(first), 'problem')} × {first[0].samples} responses, the first three:")
+    for draw in first[:3]:
+        ids = template.ids(draw.problem, tokenizer)
+        text = f"{tokenizer.decode(ids)}{draw.prefix}"
+        say(f"--- {draw.problem.id}, {len(ids)} tokens, gold {draw.problem.answer!r}\n{text}")
 
 
 def preflight(args: argparse.Namespace) -> None:
@@ -146,8 +146,6 @@ def preflight(args: argparse.Namespace) -> None:
     from simplerl.models.load import load
     from simplerl.rollout.backend import Sampling
 
-    if args.output and not args.output.parent.is_dir():
-        raise ConfigError(f"--output {args.output}: the directory {args.output.parent} does not exist")
     config = resolve(recipe_for(args.model), {})
     source = args.data or config.data
     problems = choose(data.load(source, "train"), args.problems, args.seed)
@@ -157,14 +155,8 @@ def preflight(args: argparse.Namespace) -> None:
     limit = args.max_tokens or config.sampling.max_new_tokens
     sampling = Sampling(temperature=args.temperature, max_new_tokens=limit)
     measured = {}
-    rollout = open_rollout(
-        policy,
-        sampling=sampling,
-        samples=args.samples,
-        seed=args.seed,
-        answers=args.policy,
-        backend=args.backend,
-    )
+    options = {"samples": args.samples, "seed": args.seed, "answers": args.policy, "backend": args.backend}
+    rollout = open_rollout(policy, sampling=sampling, **options)
     with Bar() as bar, rollout as engine:
         for name in names:
             bar.phase(f"template {name}", len(problems) * args.samples)
@@ -176,9 +168,6 @@ def preflight(args: argparse.Namespace) -> None:
     size = f"{len(problems)} problems × {args.samples} samples"
     _show_templates(f"{args.model} on {source}: {size}, 95% intervals, per cent", args.samples, measured)
     _advise(args.model, source, advice)
-    if args.output:
-        write_json(args.output, {"model": args.model, "data": source, "templates": measured, "recommended": advice})
-        say(f"written to {args.output}")
 
 
 def _show_templates(title: str, samples: int, measured: dict[str, Any]) -> None:

@@ -45,8 +45,9 @@ def status_lines(run: Run) -> Iterator[str]:
         held = False
     table, now = run.status, time.time()
     seen = as_number(table.get("time"))
-    head = f"{run.path}: step {run.last_step} of {one_line(str(run.setting('steps', '?')))}"
-    if not held and run.summary:
+    steps = run.setting("sft.steps" if run.stage == "sft" else "steps", "?")
+    head = f"{run.path}: step {run.last_step} of {one_line(str(steps))}"
+    if not held and run.finished:
         yield f"{head}, finished"
         return
     if not held:

@@ -205,7 +205,7 @@ def _study(experiment: "Experiment", args: argparse.Namespace, command: str, mor
     make_directory(directory)
     with Bar("runs", len(jobs)) as progress:
         try:
-            failed = execute(jobs, parallel=args.jobs or os.cpu_count() or 1, watch=progress)
+            failed = execute(jobs, parallel=args.jobs or os.cpu_count() or 1, say=progress.say, move=progress.move)
         except KeyboardInterrupt:
             progress.say("stopped; every run has saved its state. Continue with the same command")
             raise

@@ -365,6 +365,8 @@ def read_config(path: Path, overrides: Mapping[str, Any]) -> Config:
         raise RunError(f"{path} does not hold a run to resume; leave out --resume to start one, or fix --output-dir")
     try:
         table = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(table, dict):
+            raise ValueError("it does not hold settings")
     except ValueError as error:
         raise RunError(
             f"{file} is damaged: {error}; give the recipe and settings of the run again, with --resume"

@@ -10,10 +10,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, TextIO
+from typing import Any, Literal, TextIO
 
 from simplerl.config.resolve import as_table, flatten, merge, read_config, resolve
 from simplerl.config.sections import Config
@@ -116,7 +116,7 @@ def _job(
     table: Mapping[str, Any],
     label: str,
     directory: Path,
-    after: str,
+    after: str = "",
 ) -> Job:
     table = _filled(table, directory)
     config = resolve(recipe, table)
@@ -155,23 +155,21 @@ def state_of(path: Path, config: Config) -> Literal["new", "half", "done"]:
 PATIENCE = 120.0
 
 
-class Watcher(Protocol):
-    """Whoever watches: is told how a run ended, how many are done, and which are under way (`note`)."""
-
-    def say(self, message: str) -> None: ...
-    def move(self, completed: int, note: str) -> None: ...
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Child:
     job: Job
     process: subprocess.Popen[Any]
     log: TextIO
+    start: int  # Where in the log this session begins: what an earlier one said is not why this one ended
     began: float
 
 
-def execute(jobs: Sequence[Job], *, parallel: int, watch: Watcher) -> dict[str, str]:
+def execute(
+    jobs: Sequence[Job], *, parallel: int, say: Callable[[str], None], move: Callable[[int, str], None]
+) -> dict[str, str]:
     """Run what is not done yet, at most `parallel` at a time. Return job's name → message of those that failed.
+
+    `say` is told how a run ended, `move` how many are done, and which are under way.
 
     Ctrl-C and SIGTERM are passed on, so that every child saves where it is, and then raised as KeyboardInterrupt.
     Raises RunError, before anything runs, where another process is writing to one of the runs.
@@ -183,7 +181,7 @@ def execute(jobs: Sequence[Job], *, parallel: int, watch: Watcher) -> dict[str, 
             "they go on to their end. Wait for them, or end them, and give the command again"
         )
     done, failed, running = len(jobs) - len(waiting), dict[str, str](), list[_Child]()
-    watch.move(done, "")
+    move(done, "")
     with stop_on_interrupt() as stopped:
         try:
             while waiting or running:
@@ -191,7 +189,7 @@ def execute(jobs: Sequence[Job], *, parallel: int, watch: Watcher) -> dict[str, 
                     waiting.remove(lost)
                     done += 1
                     failed[lost.name] = f"not run, because it begins from {lost.after}"
-                    watch.say(f"[{done}/{len(jobs)}] {lost.name}: {failed[lost.name]}")
+                    say(f"[{done}/{len(jobs)}] {lost.name}: {failed[lost.name]}")
                 while len(running) < parallel and (job := _next(waiting, running)):
                     waiting.remove(job)
                     running.append(_start(job))
@@ -204,8 +202,8 @@ def execute(jobs: Sequence[Job], *, parallel: int, watch: Watcher) -> dict[str, 
                     if error := _end(child):
                         failed[child.job.name] = error
                     how = f"failed after {seconds:.0f} s: {error}" if error else f"done in {seconds:.0f} s"
-                    watch.say(f"[{done}/{len(jobs)}] {child.job.name}: {how}")
-                watch.move(done, "; ".join(child.job.name for child in running))
+                    say(f"[{done}/{len(jobs)}] {child.job.name}: {how}")
+                move(done, "; ".join(child.job.name for child in running))
         finally:
             _stop(running)
     return failed
@@ -221,13 +219,14 @@ def _start(job: Job) -> _Child:
     with writing(job.log):
         job.log.parent.mkdir(parents=True, exist_ok=True)
         log = job.log.open("a", encoding="utf-8")
+        start = log.tell()
     # One thread each, since several run side by side and a cub gains nothing.
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     environment = {**os.environ, **threads, "TOKENIZERS_PARALLELISM": "false"}
     # A session of its own: Ctrl-C reaches the child through us, once, so that it saves before it stops.
     streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
     process = subprocess.Popen(job.command, **streams, env=environment, start_new_session=True)
-    return _Child(job=job, process=process, log=log, began=time.monotonic())
+    return _Child(job=job, process=process, log=log, start=start, began=time.monotonic())
 
 
 def _end(child: _Child) -> str:
@@ -237,7 +236,8 @@ def _end(child: _Child) -> str:
     if code == 0:
         return ""
     how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    lines = [line for line in child.job.log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    text = child.job.log.read_bytes()[child.start :].decode("utf-8", "replace")
+    lines = [line for line in text.splitlines() if line.strip()]
     errors = [number for number, line in enumerate(lines) if line.startswith(("error:", "internal error:"))]
     told = lines[errors[-1] :] if errors else lines[-3:]
     return f"{how}: {' '.join(told[:4]) or 'it said nothing'} (log: {child.job.log})"
