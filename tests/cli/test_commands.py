@@ -324,6 +324,7 @@ def test_the_tables_use_only_what_their_head_explains() -> None:
         (["audit", "a", "--show", "-1"], "--show must be at least 0, got -1"),
         (["compare", "a", "--show", "-1"], "--show must be at least 0, got -1"),
         (["data", "difficulty", "a", "--output", "b.jsonl", "--limit", "-1"], "--limit must be at least 0, got -1"),
+        (["verify", "--gold", "2", "--response", "x", "--timeout", "nan"], "--timeout must be at least 0.01, got nan"),
         (["serve", "cub-qwen", "--seconds", "nan"], "--seconds must be at least 1, got nan"),
     ],
 )

@@ -73,13 +73,6 @@ def test_settings_that_do_not_work_are_refused_before_anything_runs(tmp_path: Pa
         plan(experiment(Variant(label="a", overrides={"optimizer": {"lr": -1}})), seeds=1, directory=tmp_path)
 
 
-def test_quick_runs_are_short_but_otherwise_the_same(tmp_path: Path) -> None:
-    quick = plan(experiment(Variant(label="a"), overrides={}), seeds=1, directory=tmp_path, quick=True)
-    config = resolve("cub", parse_overrides(quick[0].command[5:]))
-    assert (config.steps, config.evaluation.size) == (4, 20)
-    assert config.sampling == resolve("cub", {}).sampling
-
-
 @pytest.fixture
 def finished(tmp_path: Path) -> Path:
     path = tmp_path / "runs" / "a_seed0"

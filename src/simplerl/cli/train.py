@@ -198,8 +198,8 @@ def _study(experiment: "Experiment", args: argparse.Namespace, command: str, mor
     from simplerl.studies import report
     from simplerl.studies.jobs import execute, plan
 
-    directory = Path(args.output_dir or Path("runs") / f"{experiment.name}{'-quick' if args.quick else ''}")
-    jobs = plan(experiment, seeds=args.seeds, directory=directory, quick=args.quick)
+    directory = Path(args.output_dir or Path("runs") / experiment.name)
+    jobs = plan(experiment, seeds=args.seeds, directory=directory)
     done = sum(job.state == "done" for job in jobs)
     say(f"{experiment.question} {len(jobs)} runs" + (f", {done} of them done already" if done else ""))
     make_directory(directory)
@@ -215,7 +215,7 @@ def _study(experiment: "Experiment", args: argparse.Namespace, command: str, mor
         say("every run failed: there are no results")
         return 1
     results = report.collect_results(experiment, runs, seeds=args.seeds, failed=failed)
-    command = f"simplerl {command} --seeds {args.seeds}{more}{' --quick' if args.quick else ''}"
+    command = f"simplerl {command} --seeds {args.seeds}{more}"
     report.write(experiment, results, runs, directory, command=command)
     head, *rows = report.rows(experiment, results, brief=True)
     show_table(f"{experiment.question} Means over {args.seeds} seeds, 95% intervals over seeds", head, rows)

@@ -24,9 +24,6 @@ from simplerl.runs.run import Run, is_run
 from simplerl.studies.experiment import Experiment, Variant
 from simplerl.train.run import changes
 
-#: Laid on top of everything by --quick: enough to see every part work, too little to learn anything from.
-QUICK: dict[str, Any] = {"steps": 4, "token_budget": 0, "evaluation": {"size": 20, "every": 2}, "sft": {"steps": 2}}
-
 #: Keys in which a run that is there may differ from the one that is wanted: they change nothing that it finds out.
 FREE = ("output_dir", "checkpoint.", "tracking.", "rollout.max_rows", "verifier.workers")
 
@@ -54,36 +51,27 @@ def table_of(experiment: Experiment, variant: Variant) -> dict[str, Any]:
     return merge(experiment.overrides, variant.overrides)
 
 
-def plan(experiment: Experiment, *, seeds: int, directory: Path, quick: bool = False) -> list[Job]:
+def plan(experiment: Experiment, *, seeds: int, directory: Path) -> list[Job]:
     """Return the runs of an experiment, seed by seed so that an early end leaves complete seeds.
 
     Raises RunError where a run is there that was made with other settings, ConfigError where settings do not work.
     """
-    prepared = _prepared(experiment, directory, quick=quick)
-    lasts = [merge(QUICK if quick else {}, {"seed": seed}) for seed in range(seeds)]
+    prepared = _prepared(experiment, directory)
     waiting = next((job.name for job in reversed(prepared) if job.state != "done"), "")
-    pairs = itertools.product(lasts, experiment.variants)
-    jobs = [job for last, variant in pairs for job in _jobs(experiment, variant, last, directory, waiting)]
+    pairs = itertools.product(range(seeds), experiment.variants)
+    jobs = [job for seed, variant in pairs for job in _jobs(experiment, variant, seed, directory, waiting)]
     return [*prepared, *jobs]
 
 
-def _prepared(experiment: Experiment, directory: Path, *, quick: bool) -> list[Job]:
+def _prepared(experiment: Experiment, directory: Path) -> list[Job]:
     """Return the jobs of the preparations, each waiting for the one before."""
     jobs: list[Job] = []
     for each in experiment.prepare:
-        words = [*each.command, *(each.quick if quick else ())]
-        command = (sys.executable, "-m", "simplerl", *(_filled(word, directory) for word in words))
-        jobs.append(
-            Job(
-                label=each.name,
-                seed=0,
-                path=directory / "prepared" / slug(each.name),
-                log=directory / "logs" / f"{slug(each.name)}.log",
-                command=command,
-                state="done" if (directory / each.done).exists() else "new",
-                after=jobs[-1].name if jobs and jobs[-1].state != "done" else "",
-            )
-        )
+        path, log = directory / "prepared" / slug(each.name), directory / "logs" / f"{slug(each.name)}.log"
+        state: Literal["new", "done"] = "done" if (directory / each.done).exists() else "new"
+        command = (sys.executable, "-m", "simplerl", *(_filled(word, directory) for word in each.command))
+        after = jobs[-1].name if jobs and jobs[-1].state != "done" else ""
+        jobs.append(Job(label=each.name, seed=0, path=path, log=log, command=command, state=state, after=after))
     return jobs
 
 
@@ -92,18 +80,16 @@ def _filled(value: Any, directory: Path) -> Any:
     return json.loads(json.dumps(value).replace("{directory}", json.dumps(str(directory.resolve()))[1:-1]))
 
 
-def _jobs(
-    experiment: Experiment, variant: Variant, last: Mapping[str, Any], directory: Path, waiting: str
-) -> list[Job]:
-    """Return the run of a variant, `last` laid on top, and before it the fine-tuning that it begins from, if needed.
+def _jobs(experiment: Experiment, variant: Variant, seed: int, directory: Path, waiting: str) -> list[Job]:
+    """Return the run of a variant and a seed, and before it the fine-tuning that it begins from, if needed.
 
     Where its settings speak of the study's directory it begins after the job `waiting`.
     """
-    recipe, table = variant.recipe or experiment.recipe, merge(table_of(experiment, variant), last)
+    recipe, table = variant.recipe or experiment.recipe, merge(table_of(experiment, variant), {"seed": seed})
     after = waiting if "{directory}" in json.dumps(table) else ""
     if not variant.before:
         return [_job(experiment.stage, recipe, table, variant.label, directory, after)]
-    imitating = merge(merge(experiment.overrides, variant.before), last)
+    imitating = merge(merge(experiment.overrides, variant.before), {"seed": seed})
     first = _job("sft", recipe, imitating, f"{variant.label} (SFT)", directory, after)
     begun = merge(table, {"model": str(first.path.resolve())})
     job = _job("train", recipe, begun, variant.label, directory, first.name)
