@@ -257,7 +257,7 @@ def test_what_is_left_out_has_its_default() -> None:
     assert (args["runs"], args["base"], args["output"]) == ([Path("a")], None, Path("x"))
     assert (args["seeds"], args["share"], args["show_as"], args["force"]) == (5, None, "text", False)
     assert (args["k"], args["only"], args["policy"], args["stop"]) == (None, None, "boxed", [])
-    assert (args["quick"], args["plugin"]) == (False, []), "what every study and every command takes"
+    assert (args["jobs"], args["plugin"]) == (None, []), "what every study and every command takes"
 
 
 def test_what_is_given_has_its_type() -> None:

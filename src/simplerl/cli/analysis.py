@@ -201,6 +201,9 @@ def _change(exploration: Exploration, name: str) -> list[str]:
 
 def fit(args: argparse.Namespace) -> None:
     """Fit ScaleRL's curve to each run: how far it would get with more compute."""
+    output = args.output or args.paths[0] / "fit.json"
+    if output.suffix == ".png":
+        raise ConfigError(f"--output {output} is where the plot would go: give a .json file")
     fits = [fit_run(path, metric=args.metric, over=args.over, skip=args.skip) for path in args.paths]
     rows, words = [], []
     for one in fits:
@@ -218,7 +221,6 @@ def fit(args: argparse.Namespace) -> None:
     title = f"{args.metric} = R0 + (A − R0) / (1 + (C_mid / C)^B), 95% intervals of the scatter about the curve"
     show_table(title, (*head, "end by first half", "end measured", "mean error"), rows)
     say(*words)
-    output = args.output or args.paths[0] / "fit.json"
     write_json(output, fits)
     plot_fits(fits, output.with_suffix(".png"))
     say(f"written to {output} and {output.with_suffix('.png')}")
