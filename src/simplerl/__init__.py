@@ -15,10 +15,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from simplerl.api import Callback, evaluate, load_problems, sample, sft, star, train, verify
+    from simplerl.api import evaluate, load_problems, sample, sft, star, train, verify
     from simplerl.core.errors import SimpleRLError
     from simplerl.core.registry import register
     from simplerl.runs.run import Run
+    from simplerl.train.run import Callback
 
 __version__ = "0.1.0"
 
@@ -38,6 +39,7 @@ __all__ = [
 
 #: Name → module that it is in, where that is not `simplerl.api`.
 _ELSEWHERE = {
+    "Callback": "simplerl.train.run",
     "Run": "simplerl.runs.run",
     "SimpleRLError": "simplerl.core.errors",
     "register": "simplerl.core.registry",

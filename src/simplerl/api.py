@@ -14,11 +14,11 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from simplerl.core.errors import ConfigError, nearest
 from simplerl.core.registry import remember
-from simplerl.core.types import Problem, TrajectoryGroup, Verdict
+from simplerl.core.types import Problem, Verdict
 from simplerl.runs.run import Run
 
 if TYPE_CHECKING:
@@ -26,16 +26,10 @@ if TYPE_CHECKING:
     from simplerl.data.problems import ProblemSet
     from simplerl.rewards import Reward
     from simplerl.train.components import Inputs
+    from simplerl.train.run import Callback
 
     AnyReward = str | Callable[..., Any] | Reward
     Rows = Iterable[Mapping[str, Any]] | Sequence[Problem]
-
-
-class Callback(Protocol):
-    """Whoever watches a run from Python. Further methods are called where they are there: `train.run.Callback`."""
-
-    def on_step(self, step: int, metrics: Mapping[str, Any], groups: Sequence[TrajectoryGroup]) -> None:
-        """Called when a step is recorded; step 0 is the base model, without groups."""
 
 
 def train(
@@ -51,7 +45,7 @@ def train(
     algorithm: "str | Algorithm | None" = None,
     environment: Any = None,
     quiet: bool = False,
-    callbacks: Sequence[Callback] = (),
+    callbacks: "Sequence[Callback]" = (),
     **top_level: Any,
 ) -> Run:
     """Train a model by reinforcement learning, as `simplerl train` does, and return its run.
@@ -90,7 +84,7 @@ def sft(
     model: str | Path | tuple[Any, Any] | None = None,
     data: "str | Path | Rows | None" = None,
     quiet: bool = False,
-    callbacks: Sequence[Callback] = (),
+    callbacks: "Sequence[Callback]" = (),
     **top_level: Any,
 ) -> Run:
     """Fine-tune a model on responses to imitate, as `simplerl sft` does, and return its run.
@@ -124,7 +118,7 @@ def star(
     data: "str | Path | Rows | None" = None,
     reward: Any = None,
     quiet: bool = False,
-    callbacks: Sequence[Callback] = (),
+    callbacks: "Sequence[Callback]" = (),
     **top_level: Any,
 ) -> Run:
     """Train by self-training, as `simplerl star` does, and return the run; its steps are the iterations.
@@ -168,7 +162,7 @@ def sample(
     named = merge(merge(overrides, {"plugins": [*map(str, _several(plugins))]}), WITHOUT_LEARNING)
     config = resolve(recipe, named, say)
     write_samples(config, Path(output), everything=everything, say=say, inputs=inputs)
-    return [json.loads(line) for line in Path(output).read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in Path(output).read_bytes().splitlines()]  # Text would part at U+2028 too.
 
 
 def evaluate(
@@ -260,19 +254,19 @@ def _run(
     plugins: Sequence[str | Path],
     resume: bool,
     quiet: bool,
-    callbacks: Sequence[Callback],
+    callbacks: "Sequence[Callback]",
 ) -> Run:
     """Make a configuration, and a run of it."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # As the command does; where torch is there already it is late.
     from simplerl.cli.train import execute
     from simplerl.config.resolve import configure, merge
-    from simplerl.train.run import Callback as Watcher
+    from simplerl.train.run import Callback
 
     named = {"plugins": [*map(str, _several(plugins))], "output_dir": str(output_dir or "")}
     say: Callable[[str], None] = (lambda line: None) if quiet else print
     config, path = configure(recipe, merge(overrides, named), resume=resume, stage=stage, say=say)
     watched = _several(callbacks)
-    watchers = [Watcher() for _ in watched]
+    watchers = [Callback() for _ in watched]
     for watcher, callback in zip(watchers, watched, strict=True):
         if isinstance(callback, type) or not callable(getattr(callback, "on_step", None)):
             raise ConfigError(f"a callback has a method on_step(step, metrics, groups), not {callback!r}")
@@ -311,9 +305,7 @@ def _objects(
         _lay(overrides, "algorithm", {"name": algorithm})
     elif algorithm is not None:
         if isinstance(algorithm, type) or not dataclasses.is_dataclass(algorithm):
-            raise ConfigError(
-                f"algorithm: give a name, or an instance of a dataclass such as GRPO(), not {algorithm!r}"
-            )
+            raise ConfigError(f"algorithm: give a name, or an instance such as GRPO(), not {algorithm!r}")
         _lay(overrides, "algorithm", named_table("algorithm", algorithm))
     if dataclasses.is_dataclass(environment) and not isinstance(environment, type):
         _lay(overrides, "environment", named_table("environment", environment))
@@ -388,7 +380,6 @@ def _rows(value: Any, what: str) -> list[dict[str, Any]]:
 
 
 def _reward_table(reward: Any) -> dict[str, Any]:
-    """Return the section `reward` of the configuration for what was passed."""
     if not isinstance(reward, list | tuple):
         part = _reward_part(reward)
         return {"name": part["name"], **part.get("params", {})}

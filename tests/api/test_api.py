@@ -13,6 +13,7 @@ import simplerl
 from simplerl import api
 from simplerl.config.resolve import flatten
 from simplerl.core.errors import ConfigError, RunError, SimpleRLError
+from simplerl.runs.files import json_line
 
 #: The settings of a run of about a second, with dots.
 QUICK = flatten(SMALL)
@@ -42,7 +43,7 @@ def train(path: Path, **options) -> simplerl.Run:
 def test_examples_of_the_docstrings(name: str, tmp_path: Path, monkeypatch) -> None:
     """Every function of the API has an example, and it says what happens."""
     function = getattr(api, name)
-    if name in ("Callback", "Run"):
+    if name == "Run":
         return
     monkeypatch.chdir(tmp_path)
     (tmp_path / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS[:4]))
@@ -246,6 +247,14 @@ def test_a_loaded_model_as_model(tmp_path: Path, cub) -> None:
         )
 
 
+def test_a_section_by_name_and_dotted_keys_of_it_add_up(tmp_path: Path) -> None:
+    run = train(
+        tmp_path / "run", settings={"sampling.max_prompt_tokens": 99, "steps": 1}, sampling={"temperature": 1.5}
+    )
+    wanted = {"max_prompt_tokens": 99, "temperature": 1.5, "prompts_per_step": SMALL["sampling"]["prompts_per_step"]}
+    assert {key: run.config["sampling"][key] for key in wanted} == wanted
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -339,3 +348,10 @@ def test_an_evaluation_of_a_run(tmp_path: Path) -> None:
     assert [result.evaluations[0].step for result in results] == [1]
     with pytest.raises(ConfigError, match="unknown setting 'sample' of an evaluation; did you mean 'samples'"):
         simplerl.evaluate(run, "gsm8k", sample=2)
+
+
+def test_sampled_text_is_read_as_it_was_written(tmp_path: Path, monkeypatch) -> None:
+    row = {"response": "a\u2028b\x85c\r\nd"}
+    wrote = lambda config, output, **more: output.write_text(json_line(row) * 2, encoding="utf-8")  # noqa: E731
+    monkeypatch.setattr("simplerl.selftraining.star.sample", wrote)
+    assert simplerl.sample("cub", output=tmp_path / "all.jsonl", everything=True, quiet=True) == [row, row]

@@ -289,6 +289,7 @@ def test_two_runs_in_one_table_and_one_plot(tmp_path: Path, capsys, monkeypatch)
         (["RUN"], "has 2 values of eval/accuracy"),
         (["RUN", "--metric", "nothing"], "has no nothing over tokens"),
         (["RUN", "--skip", "1"], "--skip must lie between"),
+        (["RUN", "--output", "fit.png"], "--output fit.png is where the plot would go"),
         (["missing"], "missing does not exist"),
     ],
 )

@@ -5,7 +5,6 @@ Options of a command come from its table: names, types, defaults, choices, bound
 
 import argparse
 import io
-import re
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from support import SMALL, arguments, command, environment, run_command, run_mai
 
 from simplerl import __version__
 from simplerl.cli import COMMANDS, TABLES, build_parser, complete, fill, main, read_options, settings
+from simplerl.cli.console import Bar, say, show_table
 from simplerl.core.errors import ConfigError
 from simplerl.core.registry import load_object
 
@@ -104,22 +104,19 @@ def test_every_command_has_what_the_front_door_asks_for(name: str) -> None:
     assert parser.description.split("\n")[0].endswith((".", ":")), "the first line is a sentence"
 
 
-def test_recipes_are_listed_in_groups_with_what_they_are(capsys) -> None:
-    from simplerl.config.resolve import RECIPES, recipe_chain, resolve
+def test_recipes_are_listed_in_groups(capsys) -> None:
+    from simplerl.config.resolve import RECIPES, resolve
 
     code, out, _ = run_main(capsys, "recipes")
     assert code == 0
     for name in RECIPES:
         config = resolve(name, {})
-        (line,) = [line.split() for line in out.splitlines() if line.split()[:1] == [name]]
+        (line,) = [line.split()[1::2] for line in out.splitlines() if line.split()[1:2] == [name]]
         assert line == [name, config.model, config.data, config.template]
-    cubs, paper, other = re.split(r"\n\n.+\n", out)[1:]
-    assert "  cub " in cubs
-    assert "  qwen2.5-0.5b " in paper
-    assert "  generic " in other
-    for name in ("cub", "simplerl-zoo", "generic"):
-        assert recipe_chain(name)[-1][1] in out
-    assert max(map(len, out.splitlines())) <= 120
+    cubs, paper, other = out.split("├")
+    assert " cub " in cubs
+    assert " qwen2.5-0.5b " in paper
+    assert " generic " in other
 
 
 def test_printed_recipe_is_a_recipe(capsys, tmp_path) -> None:
@@ -211,7 +208,7 @@ def test_no_librarys_warning_reaches_a_user() -> None:
         assert ("FutureWarning" in done.stderr) is shown, done.stderr
 
 
-@pytest.mark.parametrize("given", ["--help", "--version", "recipes"])
+@pytest.mark.parametrize("given", ["--help", "--version", "recipes generic"])
 def test_a_reader_that_leaves_early_is_no_fault(given: str, monkeypatch, capsys) -> None:
     """As `| head` does."""
 
@@ -220,7 +217,7 @@ def test_a_reader_that_leaves_early_is_no_fault(given: str, monkeypatch, capsys)
             raise BrokenPipeError
 
     monkeypatch.setattr(sys, "stdout", Left())
-    assert main([given]) == 1
+    assert main(given.split()) == 1
     assert capsys.readouterr().err == ""
 
 
@@ -260,7 +257,7 @@ def test_what_is_left_out_has_its_default() -> None:
     assert (args["runs"], args["base"], args["output"]) == ([Path("a")], None, Path("x"))
     assert (args["seeds"], args["share"], args["show_as"], args["force"]) == (5, None, "text", False)
     assert (args["k"], args["only"], args["policy"], args["stop"]) == (None, None, "boxed", [])
-    assert (args["quick"], args["plugin"]) == (False, []), "what every study and every command takes"
+    assert (args["jobs"], args["plugin"]) == (None, []), "what every study and every command takes"
 
 
 def test_what_is_given_has_its_type() -> None:
@@ -319,10 +316,21 @@ def test_the_tables_use_only_what_their_head_explains() -> None:
         assert isinstance(row, str) or row.get("type", "int") in ("int", "float", "path", "numbers", "names")
 
 
-@pytest.mark.parametrize("words", [["report", "a", "--examples", "51"], ["behaviours", "a", "--timeout", "inf"]])
-def test_bounds_hold_before_a_command_runs(words: list[str], capsys) -> None:
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["report", "a", "--examples", "51"], "--examples must lie between 0 and 50, got 51"),
+        (["behaviours", "a", "--timeout", "inf"], "--timeout must lie between"),
+        (["audit", "a", "--show", "-1"], "--show must be at least 0, got -1"),
+        (["compare", "a", "--show", "-1"], "--show must be at least 0, got -1"),
+        (["data", "difficulty", "a", "--output", "b.jsonl", "--limit", "-1"], "--limit must be at least 0, got -1"),
+        (["verify", "--gold", "2", "--response", "x", "--timeout", "nan"], "--timeout must be at least 0.01, got nan"),
+        (["serve", "cub-qwen", "--seconds", "nan"], "--seconds must be at least 1, got nan"),
+    ],
+)
+def test_bounds_hold_before_a_command_runs(words: list[str], said: str, capsys) -> None:
     assert main(words) == 2
-    assert "must lie between" in capsys.readouterr().err
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -335,3 +343,29 @@ def test_bounds_hold_before_a_command_runs(words: list[str], capsys) -> None:
 def test_an_argument_that_a_command_does_not_take_is_named_with_the_nearest(given, said, capsys) -> None:
     code, _, error = run_main(capsys, *given)
     assert (code, said in error) == (2, True), error
+
+
+def test_whatever_is_quoted_cannot_reach_the_terminal(capsys) -> None:
+    """Ids, names and notes come from files: no command needs to remember that."""
+    hostile = "p\x1b[2J\x9b31m\u202e[red]"
+    with Bar() as bar:
+        bar.say(hostile)
+    say(hostile)
+    show_table(hostile, (hostile,), [(hostile,)])
+    assert main(["recipes", hostile]) == 2
+    out, err = capsys.readouterr()
+    assert out.count("[red]") == 5
+    assert "[red]" in err
+    assert all(c.isprintable() or c == "\n" for c in out + err)
+
+
+def test_a_run_that_is_refused_is_not_announced(tmp_path, capsys) -> None:
+    code, out, err = run_main(capsys, "sft", "--output-dir", str(tmp_path / "run"))
+    assert (code, out) == (2, "")
+    assert err.startswith("error: sft.data is empty")
+
+
+def test_an_export_that_cannot_be_written_is_the_users_to_fix(tmp_path, capsys) -> None:
+    (tmp_path / "file").touch()
+    code, _, err = run_main(capsys, "export", "cub-qwen", "--output", str(tmp_path / "file" / "model"))
+    assert (code, err.startswith(f"error: cannot write {tmp_path / 'file' / 'model'}: Not a directory")) == (2, True)

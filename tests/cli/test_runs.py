@@ -109,6 +109,26 @@ def test_hostile_words_are_printed_safely(finished: Path, tmp_path: Path, capsys
     assert "\x1b" not in out
 
 
+def test_the_steps_of_fine_tuning_are_its_own(finished: Path, tmp_path: Path, capsys) -> None:
+    path = copied(finished, tmp_path / "run", {})
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps({**config, "sft": {**config["sft"], "steps": 77}}))
+    (path / "stage.json").write_text('{"stage": "sft"}')
+    _, out, _ = run_main(capsys, "status", str(path))
+    assert "step 3 of 77, is not running" in out
+
+
+def test_a_run_that_goes_on_with_more_steps_is_not_finished(finished: Path, tmp_path: Path, capsys) -> None:
+    path = copied(finished, tmp_path / "run", {})
+    (path / "summary.json").write_bytes((finished / "summary.json").read_bytes())
+    _, out, _ = run_main(capsys, "status", str(path))
+    assert "step 3 of 3, finished" in out
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps({**config, "steps": 9}))
+    _, out, _ = run_main(capsys, "status", str(path))
+    assert "step 3 of 9, is not running" in out
+
+
 def test_what_is_no_run_is_refused(tmp_path: Path, capsys) -> None:
     for name in ("nowhere", "."):
         code, _, error = run_main(capsys, "status", str(tmp_path / name))
@@ -305,7 +325,7 @@ def test_damage_is_named_on_the_terminal_and_in_the_page(tmp_path: Path, capsys,
     )
     assert code == 0
     assert "step_000002.parquet cannot be read" in out
-    assert "notes␛[2J.txt is not a record of a step" in out, "a name cannot clear the screen"
+    assert "notes·[2J.txt is not a record of a step" in out, "a name cannot clear the screen"
     assert "a: Not finished: shown up to its last complete line, step 4 of 4" in out
     assert "step_000002.parquet cannot be read" in (tmp_path / "r.html").read_text()
     assert (tmp_path / "f" / "training.pdf").exists()

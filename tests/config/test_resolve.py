@@ -22,7 +22,7 @@ from simplerl.config.resolve import (
     resolve,
     run_name,
 )
-from simplerl.core.errors import ConfigError
+from simplerl.core.errors import ConfigError, RunError
 from simplerl.rewards import REWARDS
 
 
@@ -256,6 +256,15 @@ def test_models_that_are_no_cubs_get_the_generic_recipe() -> None:
         ({"steps": "3.5"}, "steps = '3.5'"),
         ({"steps": [3]}, "steps"),
         ({"model": 7}, "model = 7"),
+        ({"verifier": {"unfinished": "rigth"}}, "verifier.unfinished must be one of wrong, right; got 'rigth'"),
+        ({"learner": {"attention": "flash"}}, "learner.attention must be one of auto, eager, grouped, sdpa"),
+        (parse_overrides(["--steps", "--seed", "1"]), "steps = 'true': a number is needed"),
+        (parse_overrides(["--optimizer.lr"]), "optimizer.lr = 'true': a number is needed"),
+        (parse_overrides(["--algorithm.kl-coef"]), "algorithm.kl_coef = 'true': a number is needed"),
+        (parse_overrides(["--dataset.levels"]), "dataset.levels = 'true': a number is needed"),
+        (parse_overrides(["--sampler", "difficulty", "--sampler.target"]), "sampler.target = 'true': a number"),
+        ({"steps": True}, "steps = True: a number is needed"),
+        ({"verifier": {"restates": "no"}}, "verifier.restates must be one of wrong, right; got 'no'"),
         ({"sampling": {"stop": [7]}}, "sampling.stop"),
     ],
 )
@@ -476,3 +485,10 @@ def test_steps_of_fine_tuning_are_its_own() -> None:
     assert (config.sft.steps, config.sft.data, path.name[:4]) == (2, "arithmetic-long", "sft_")
     assert configure("cub", {"steps": 2, "sft": {"steps": 3}}, resume=False, stage="sft")[0].sft.steps == 3
     assert configure("cub", {"steps": 2}, resume=False)[0].steps == 2
+
+
+@pytest.mark.parametrize("text", ["[1]", "null", "3", "{"])
+def test_a_damaged_configuration_of_a_run_is_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(RunError, match=r"config\.json is damaged: .*; give the recipe and settings of the run again"):
+        read_config(tmp_path, {})

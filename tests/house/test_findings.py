@@ -5,11 +5,12 @@ import re
 import pytest
 from support import ROOT
 
-from simplerl.config.resolve import merge, resolve
+from simplerl.config.resolve import resolve
 from simplerl.config.sections import Config
+from simplerl.runs.files import slug
 from simplerl.runs.metrics import METRICS
 from simplerl.studies.experiment import EXPERIMENTS, Bars, Curve, Experiment, PassAtK
-from simplerl.studies.jobs import QUICK, slug, table_of
+from simplerl.studies.jobs import table_of
 
 PAGE = (ROOT / "docs" / "findings.md").read_text(encoding="utf-8")
 
@@ -31,13 +32,9 @@ def test_name_is_that_of_the_registry() -> None:
         assert slug(name) == name, "it names a directory"
 
 
-@pytest.mark.parametrize("quick", [False, True])
-def test_variants_resolve(experiment: Experiment, quick: bool) -> None:
+def test_variants_resolve(experiment: Experiment) -> None:
     for variant in experiment.variants:
-        table = merge(table_of(experiment, variant), QUICK if quick else {})
-        config = resolve(variant.recipe or experiment.recipe, table)
-        assert isinstance(config, Config)
-        assert config.steps == QUICK["steps"] or not quick
+        assert isinstance(resolve(variant.recipe or experiment.recipe, table_of(experiment, variant)), Config)
     assert len(experiment.variants) >= 2
 
 

@@ -21,7 +21,7 @@ from simplerl.config.resolve import as_table, merge, parse_overrides, resolve
 from simplerl.core.errors import ConfigError, RunError
 from simplerl.runs.directory import RunDirectory
 from simplerl.studies.experiment import Experiment, Variant
-from simplerl.studies.jobs import Job, arguments, execute, plan, share_done, state_of
+from simplerl.studies.jobs import Job, arguments, execute, plan, state_of
 
 ACCURACY = Measure(label="accuracy", where="final", path=("accuracy", "value"))
 
@@ -71,13 +71,6 @@ def test_an_unknown_algorithm_is_refused(tmp_path: Path) -> None:
 def test_settings_that_do_not_work_are_refused_before_anything_runs(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"optimizer\.lr"):
         plan(experiment(Variant(label="a", overrides={"optimizer": {"lr": -1}})), seeds=1, directory=tmp_path)
-
-
-def test_quick_runs_are_short_but_otherwise_the_same(tmp_path: Path) -> None:
-    quick = plan(experiment(Variant(label="a"), overrides={}), seeds=1, directory=tmp_path, quick=True)
-    config = resolve("cub", parse_overrides(quick[0].command[5:]))
-    assert (config.steps, config.evaluation.size) == (4, 20)
-    assert config.sampling == resolve("cub", {}).sampling
 
 
 @pytest.fixture
@@ -132,12 +125,24 @@ def test_fine_tuning_comes_first_and_is_what_the_run_begins_from(tmp_path: Path)
     assert first.name == job.after
     assert first.command[3] == "sft"
     imitating = resolve("cub", parse_overrides(first.command[5:]))
-    assert (imitating.sft.data, imitating.sft.steps, first.steps) == ("arithmetic-short", 7, 7)
+    assert (imitating.sft.data, imitating.sft.steps) == ("arithmetic-short", 7)
     assert imitating.model == "cub-qwen"
     training = resolve("cub", parse_overrides(job.command[5:]))
     assert training.model == str(first.path.resolve())
     assert training.sft.data == ""
-    assert training.steps == plain.steps == job.steps == SMALL["steps"]
+    assert training.steps == SMALL["steps"]
+
+
+def test_only_runs_that_speak_of_the_directory_wait_for_what_is_prepared(tmp_path: Path) -> None:
+    prepare = [{"name": name, "command": ["sft", f"{{directory}}/{name}"], "done": f"{name}.json"} for name in "pq"]
+    speaks = Variant(label="b", overrides={"model": "{directory}/q"})
+    jobs = plan(experiment(Variant(label="a"), speaks, prepare=prepare), seeds=1, directory=tmp_path)
+    assert [job.after for job in jobs] == ["", "p, seed 0", "", "q, seed 0"]
+    assert jobs[1].command[3:] == ("sft", f"{tmp_path.resolve()}/q")
+    assert resolve("cub", parse_overrides(jobs[3].command[5:])).model == f"{tmp_path.resolve()}/q"
+    (tmp_path / "q.json").touch()
+    jobs = plan(experiment(Variant(label="a"), speaks, prepare=prepare), seeds=1, directory=tmp_path)
+    assert [job.after for job in jobs] == ["", "p, seed 0", "", "p, seed 0"], "the last one that is not done"
 
 
 def test_fine_tuning_is_not_needed_where_the_run_is_done(finished: Path, tmp_path: Path) -> None:
@@ -155,8 +160,6 @@ def job(
     code: str,
     *,
     state: str = "new",
-    steps: int = 4,
-    token_budget: int = 0,
     after: str = "",
 ) -> Job:
     return Job(
@@ -166,22 +169,20 @@ def job(
         log=directory / "logs" / f"{label}.log",
         command=(sys.executable, "-c", textwrap.dedent(code)),
         state=state,
-        steps=steps,
-        token_budget=token_budget,
         after=after,
     )
 
 
 class Watching:
     def __init__(self) -> None:
-        self.most, self.shares, self.results = 0, [], {}
+        self.most, self.counts, self.results = 0, [], {}
 
     def say(self, message: str) -> None:
         label, how = re.fullmatch(r"\[\d/\d\] (\w+), seed 0: (.*)", message).groups()
         self.results[label] = "" if how.startswith("done in") else how
 
-    def move(self, completed: float, note: str) -> None:
-        self.shares.append(completed)
+    def move(self, completed: int, note: str) -> None:
+        self.counts.append(completed)
         self.most = max(self.most, note.count("seed 0"))
 
 
@@ -194,21 +195,33 @@ def test_a_child_that_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None
         job(tmp_path, "good", "print('fine')"),
     ]
     watch = Watching()
-    failed = execute(jobs, parallel=1, watch=watch)
+    failed = execute(jobs, parallel=1, say=watch.say, move=watch.move)
     assert list(failed) == ["bad, seed 0", "silent, seed 0", "killed, seed 0"]
     assert failed["bad, seed 0"] == f"exit code 2: error: no such model (log: {tmp_path / 'logs' / 'bad.log'})"
     assert failed["silent, seed 0"].startswith("exit code 3: it said nothing")
     assert failed["killed, seed 0"].startswith("killed by SIGKILL")
     assert watch.results["good"] == ""
     assert (tmp_path / "logs" / "good.log").read_text() == "fine\n"
-    assert watch.shares[-1] == 4
+    assert watch.counts[-1] == 4
+
+
+def test_what_an_earlier_session_said_is_not_why_this_one_ended(tmp_path: Path) -> None:
+    said = "import sys; print('error: no such model', file=sys.stderr); sys.exit(2)"
+    killed = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    first, second = (
+        execute([job(tmp_path, "a", code)], parallel=1, say=print, move=lambda *_: None)["a, seed 0"]
+        for code in (said, killed)
+    )
+    assert "error: no such model" in first
+    assert second.startswith("killed by SIGKILL: it said nothing")
+    assert "no such model" in (tmp_path / "logs" / "a.log").read_text()
 
 
 def test_only_so_many_at_a_time_with_one_thread_each(tmp_path: Path) -> None:
     code = "import os, time; time.sleep(0.3); print(os.environ['OMP_NUM_THREADS'])"
     jobs = [job(tmp_path, str(i), code) for i in range(4)]
     watch = Watching()
-    assert execute(jobs, parallel=2, watch=watch) == {}
+    assert execute(jobs, parallel=2, say=watch.say, move=watch.move) == {}
     assert watch.most == 2
     assert {(tmp_path / "logs" / f"{i}.log").read_text() for i in range(4)} == {"1\n"}
 
@@ -223,7 +236,7 @@ def test_a_run_waits_for_the_one_that_it_begins_from(tmp_path: Path) -> None:
         job(tmp_path, "orphan", f"open({str(tmp_path / 'ran')!r}, 'w')", after="bad, seed 0"),
     ]
     watch = Watching()
-    failed = execute(jobs, parallel=3, watch=watch)
+    failed = execute(jobs, parallel=3, say=watch.say, move=watch.move)
     assert watch.results["second"] == ""
     assert list(watch.results).index("other") < list(watch.results).index("second")
     assert list(failed) == ["bad, seed 0", "orphan, seed 0"]
@@ -234,10 +247,10 @@ def test_a_run_waits_for_the_one_that_it_begins_from(tmp_path: Path) -> None:
 def test_what_is_done_is_not_run_again(tmp_path: Path) -> None:
     done = job(tmp_path, "done", f"open({str(tmp_path / 'touched')!r}, 'w')", state="done")
     watch = Watching()
-    assert execute([done, job(tmp_path, "new", "")], parallel=2, watch=watch) == {}
+    assert execute([done, job(tmp_path, "new", "")], parallel=2, say=watch.say, move=watch.move) == {}
     assert not (tmp_path / "touched").exists()
     assert list(watch.results) == ["new"]
-    assert watch.shares[0] == 1
+    assert watch.counts[0] == 1
 
 
 def test_a_run_that_somebody_is_writing_to_is_left_to_them(tmp_path: Path) -> None:
@@ -246,23 +259,10 @@ def test_a_run_that_somebody_is_writing_to_is_left_to_them(tmp_path: Path) -> No
     (tmp_path / "free").mkdir()
     watch = Watching()
     with RunDirectory(tmp_path / "busy"), pytest.raises(RunError, match=r"writing to .*/busy\. .* again$"):
-        execute(jobs, parallel=2, watch=watch)
+        execute(jobs, parallel=2, say=watch.say, move=watch.move)
     assert not (tmp_path / "touched").exists()
-    assert watch.shares == []
-    assert execute(jobs, parallel=2, watch=watch) == {}
-
-
-def test_shares_of_runs_under_way(tmp_path: Path) -> None:
-    def wrote(label: str, tokens: list[int], **more: int) -> float:
-        (tmp_path / label).mkdir()
-        lines = ['{"step": 0}\n', *(f'{{"step": {i}, "tokens/sampled": {n}}}\n' for i, n in enumerate(tokens, 1))]
-        (tmp_path / label / "metrics.jsonl").write_text("".join(lines) + '{"step": 9, "tok')
-        return share_done(job(tmp_path, label, "", **more))
-
-    assert share_done(job(tmp_path, "nothing", "")) == 0.0
-    assert wrote("steps", [10], steps=4) == 0.25
-    assert wrote("tokens", [10, 20], steps=100, token_budget=40) == 0.75
-    assert wrote("both", [10, 20], steps=2, token_budget=1000) == 1.0
+    assert watch.counts == []
+    assert execute(jobs, parallel=2, say=watch.say, move=watch.move) == {}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "kill"])
@@ -285,11 +285,11 @@ def test_an_interruption_reaches_the_children_once_and_waits_for_them(number: si
         names = ("SMALL", "deep", "environment", "run_small", "small_config")
         sys.modules["support"] = types.SimpleNamespace(**dict.fromkeys(names))  # It imports PyTorch.
         sys.path.insert(0, {str(Path(__file__).parent)!r})
-        from test_jobs import Watching, job
+        from test_jobs import job
         from simplerl.studies.jobs import execute
         place = pathlib.Path({str(tmp_path)!r})
         try:
-            execute([job(place, "a", {child!r}), job(place, "b", "")], parallel=1, watch=Watching())
+            execute([job(place, "a", {child!r}), job(place, "b", "")], parallel=1, say=print, move=lambda *_: None)
         except KeyboardInterrupt:
             print("saved" if (place / "saved").exists() else "lost", (place / "logs" / "b.log").exists())
     """

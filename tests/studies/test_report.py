@@ -38,7 +38,7 @@ def runs(tmp_path: Path) -> dict[str, list[Job]]:
     for label, finals in FINAL.items():
         for seed, final in enumerate(finals):
             path = made_up_run(tmp_path / f"{label}{seed}", accuracies=[0.2, 0.2, final], tokens=[1000, 500])
-            job = Job(label=label, seed=seed, path=path, log=path, command=(), state="done", steps=2, token_budget=0)
+            job = Job(label=label, seed=seed, path=path, log=path, command=(), state="done")
             made.setdefault(label, []).append(job)
     return made
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from support import SMALL, arguments, deep, environment, run_main, small_config
+from support import SMALL, arguments, deep, environment, run_main, run_small, small_config
 from transformers import AutoConfig
 
 from simplerl.config.resolve import RECIPES, resolve
 from simplerl.core.errors import ConfigError
+from simplerl.runs.run import Run
 from simplerl.train.plan import (
     SHAPES,
     Machine,
@@ -212,3 +213,13 @@ def test_the_command_and_the_dry_run(capsys, tmp_path: Path) -> None:
     assert "step 1: 64 problems × 8 responses" in out
     assert "What is" in out
     assert not output.exists()
+
+
+@pytest.mark.parametrize("sampler", ["uniform", "query-effect"])
+def test_the_dry_run_shows_the_problems_that_the_sampler_chooses(sampler: str, capsys, tmp_path: Path) -> None:
+    over = {"steps": 1, "sampler": {"name": sampler}, "star": {"temperatures": [0.8, 1.3], "subset": 3}}
+    run_small(tmp_path / "run", over)
+    code, out, _ = run_main(capsys, "train", "cub", "--dry-run", *arguments(deep(SMALL, over)))
+    assert code == 0
+    shown = [line.split()[1].rstrip(",") for line in out.splitlines() if line.startswith("--- ")]
+    assert shown == list(Run(tmp_path / "run").records(1).visits(1))

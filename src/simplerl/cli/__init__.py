@@ -219,7 +219,9 @@ def main(argv: list[str] | None = None) -> int:
     except SimpleRLError as error:
         if debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        from simplerl.cli.console import printable
+
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -17,7 +17,7 @@ from simplerl.analysis.scaling import fit as fit_run
 from simplerl.analysis.scaling import plot_fits
 from simplerl.behaviours import KEYWORDS, TITLES, Item, Judge, Part, Session, estimate, parts, table
 from simplerl.cli import TABLES
-from simplerl.cli.console import Bar, printable, say, show_table
+from simplerl.cli.console import Bar, one_line, say, show_table
 from simplerl.core.errors import ConfigError, RunError
 from simplerl.judge import PARAMETERS, RESERVED, Endpoint, cost
 from simplerl.runs.files import make_directory, slug, write_json
@@ -104,7 +104,7 @@ def _show_comparison(c: dict[str, Any], before: Any, show: int) -> None:
     for what in ("gained", "lost") if texts else ():
         if c[what]:
             say(f"{what} ({len(c[what])}), the first {min(show, len(c[what]))}:")
-            say(*(f"  {problem}: {printable(texts[problem][0], 100)}" for problem in c[what][:show]))
+            say(*(f"  {problem}: {one_line(texts[problem][0], 100)}" for problem in c[what][:show]))
 
 
 def _words(c: dict[str, Any]) -> str:
@@ -201,6 +201,9 @@ def _change(exploration: Exploration, name: str) -> list[str]:
 
 def fit(args: argparse.Namespace) -> None:
     """Fit ScaleRL's curve to each run: how far it would get with more compute."""
+    output = args.output or args.paths[0] / "fit.json"
+    if output.suffix == ".png":
+        raise ConfigError(f"--output {output} is where the plot would go: give a .json file")
     fits = [fit_run(path, metric=args.metric, over=args.over, skip=args.skip) for path in args.paths]
     rows, words = [], []
     for one in fits:
@@ -218,7 +221,6 @@ def fit(args: argparse.Namespace) -> None:
     title = f"{args.metric} = R0 + (A − R0) / (1 + (C_mid / C)^B), 95% intervals of the scatter about the curve"
     show_table(title, (*head, "end by first half", "end measured", "mean error"), rows)
     say(*words)
-    output = args.output or args.paths[0] / "fit.json"
     write_json(output, fits)
     plot_fits(fits, output.with_suffix(".png"))
     say(f"written to {output} and {output.with_suffix('.png')}")

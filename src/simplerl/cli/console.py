@@ -16,28 +16,33 @@ def new_console() -> Console:
 
 
 def say(*lines: str) -> None:
-    """Print lines as they are."""
+    """Print lines, whatever they quote: see `printable`."""
     for line in lines:
-        new_console().print(line, markup=False)
+        new_console().print(printable(line), markup=False)
 
 
 def show_table(title: str, head: Sequence[str], rows: Iterable[Sequence[object]], *, left: int = 1) -> None:
     """Print a table with `left` columns of words, the others of figures; an empty row is a line across."""
-    table = Table(title=escape(title), title_justify="left")
+    table = Table(title=escape(printable(title)), title_justify="left")
     for number, name in enumerate(head):
-        table.add_column(escape(name), justify="left" if number < left else "right", overflow="fold")
+        table.add_column(escape(printable(name)), justify="left" if number < left else "right", overflow="fold")
     for row in rows:
         if row:
-            table.add_row(*(escape(f"{cell:,}" if isinstance(cell, int) else str(cell)) for cell in row))
+            table.add_row(*(escape(f"{cell:,}" if isinstance(cell, int) else printable(str(cell))) for cell in row))
         else:
             table.add_section()
     new_console().print(table)
 
 
-def printable(text: str, limit: int = 300) -> str:
-    """Return model text that is safe to print: control characters shown as ·, cut to a length."""
-    shown = "".join(c if c.isprintable() or c == "\n" else "·" for c in text.strip())
-    return shown if len(shown) <= limit else shown[:limit] + " …"
+def printable(text: str, limit: int | None = None) -> str:
+    """Return text of a model or a file that is safe to print: control characters shown as ·, cut to a length."""
+    shown = "".join(c if c.isprintable() or c == "\n" else "·" for c in text[:limit])
+    return shown if limit is None or len(text) <= limit else f"{shown} …"
+
+
+def counted(count: int, what: str) -> str:
+    """Return a number of things in words: `1 step`, `20 steps`."""
+    return f"{count:,} {what}" + "s" * (count != 1)
 
 
 def one_line(text: str, width: int = 60) -> str:
@@ -74,7 +79,7 @@ class Bar:
 
     def say(self, message: str) -> None:
         """Show a line above."""
-        self.console.print(message, markup=False)
+        self.console.print(printable(message), markup=False)
 
     def move(self, completed: float | None = None, note: str = "") -> None:
         """Move the upper bar, and say what is behind it."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from simplerl import __version__, data
 from simplerl.cli import dest_of
-from simplerl.cli.console import Bar, one_line, show_table
+from simplerl.cli.console import Bar, one_line, say, show_table
 from simplerl.core.errors import ConfigError, DataError, SimpleRLError
 from simplerl.core.types import Problem, Verdict
 from simplerl.data import making
@@ -39,8 +39,7 @@ def derive(args: argparse.Namespace) -> None:
     path = making.check_output(Path(args.output).expanduser(), overwrite=args.overwrite)
     # An audit is there to leave out what cannot be read.
     read = data.read(args.data, args.split, size=getattr(args, "limit", 0), strict=args.action != "audit")
-    for note in read.notes:
-        print(note)
+    say(*read.notes)
     if judges := {str(each.meta.get("environment", "code")) for each in read.problems} - {"code"}:
         raise DataError(
             f"problems of {args.data} are judged by the environment {', '.join(sorted(judges))} and not by their "
@@ -51,10 +50,10 @@ def derive(args: argparse.Namespace) -> None:
     else:
         actions = {"filter": by_length, "decontaminate": by_benchmarks, "difficulty": by_difficulty}
         result = actions[args.action](args, read.problems)
-    for item in result.removed[:5]:
-        print(f"  removed {item['id']} ({item['place']}): {result.why.replace('_', ' ')} {item[result.why]}")
+    why = result.why.replace("_", " ")
+    say(*(f"  removed {item['id']} ({item['place']}): {why} {item[result.why]}" for item in result.removed[:5]))
     if len(result.removed) > 5:
-        print(f"  … and {len(result.removed) - 5:,} more: all of them are in the report")
+        say(f"  … and {len(result.removed) - 5:,} more: all of them are in the report")
     rows = [("read", len(read.problems)), *result.rows, ("kept", len(result.kept))]
     show_table(result.title, ("", "problems"), rows)
     settings = {name: getattr(args, name) for name in map(dest_of, args.table["options"])}
@@ -62,7 +61,7 @@ def derive(args: argparse.Namespace) -> None:
     making.write(path, result.kept, making.report_of(args.action, read, settings, **figures))
     if args.action == "difficulty":
         shutil.rmtree(_partial(args), ignore_errors=True)
-    print(f"wrote {path}\n      {making.report_path(path)}")
+    say(f"wrote {path}\n      {making.report_path(path)}")
 
 
 def build_tiers(args: argparse.Namespace) -> None:
@@ -82,8 +81,7 @@ def build_tiers(args: argparse.Namespace) -> None:
     problems: dict[str, list[Problem]] = {"gsm8k": [], "math": []}
     for label, (source, read) in sources.items():
         problems[source] += making.sourced(read.problems, source, label)
-        for note in read.notes:
-            print(f"{label}: {note}")
+        say(*(f"{label}: {note}" for note in read.notes))
     built = making.build_tiers(problems["gsm8k"], problems["math"], exclude=asked)
     rows = []
     for name, path in paths.items():
@@ -105,14 +103,13 @@ def build_tiers(args: argparse.Namespace) -> None:
         rows.append((name, count, paper, ", ".join(f"{kind} {count:,}" for kind, count in counts.items())))
     show_table("tiers", ("tier", "problems", "paper", "of these"), rows)
     if kept_out:
-        print(f"{len(built.excluded):,} problems kept out because {', '.join(kept_out)} asks them")
+        say(f"{len(built.excluded):,} problems kept out because {', '.join(kept_out)} asks them")
     else:
-        print("nothing was kept out: MATH-500 is part of MATH; give --exclude math500.jsonl, or run data decontaminate")
+        say("nothing was kept out: MATH-500 is part of MATH; give --exclude math500.jsonl, or run data decontaminate")
     if built.without_level:
         named = ", ".join(f"{item.meta['place']} ({item.level or 'none'})" for item in built.without_level[:5])
-        print(f"{len(built.without_level)} problems of MATH are in no tier, because their level is not 1 to 5: {named}")
-    for path in paths.values():
-        print(f"wrote {path}")
+        say(f"{len(built.without_level)} problems of MATH are in no tier, because their level is not 1 to 5: {named}")
+    say(*(f"wrote {path}" for path in paths.values()))
 
 
 def by_length(args: argparse.Namespace, problems: Sequence[Problem]) -> Filtered:
@@ -176,7 +173,7 @@ def _measure(args: argparse.Namespace, problems: Sequence[Problem]) -> tuple[lis
             "other problems"
         )
     if too_long:
-        print(f"{len(too_long)} prompts do not fit the model's context and are not measured: {', '.join(too_long[:5])}")
+        say(f"{len(too_long)} prompts do not fit the model's context and are not measured: {', '.join(too_long[:5])}")
     figures = {"measurement": result.protocol, "figures": result.figures, "not_measured_too_long": too_long}
     return [rated(item, measured.get(item.id)) for item in problems], figures
 
@@ -208,8 +205,8 @@ def audit(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(report.as_dict(), indent=2))
     else:
-        print("\n".join(_audit_lines(report, args.show)))
-        print("\n  ok: every gold equals itself" if report.ok else "\n  failed: see the golds listed above")
+        say(*_audit_lines(report, args.show))
+        say("\n  ok: every gold equals itself" if report.ok else "\n  failed: see the golds listed above")
     return 0 if report.ok else 1
 
 
@@ -262,13 +259,13 @@ def verify(args: argparse.Namespace) -> int:
         if args.json:
             print(json.dumps({name: getattr(verdict, name) for name in ("status", "extracted", "rule", "detail")}))
         elif args.file is None:
-            print("\n".join(f"{name:11}  {text}" for name, text in explain(response, args.gold, args.policy, verdict)))
+            say(*(f"{name:11}  {text}" for name, text in explain(response, args.gold, args.policy, verdict)))
         else:
             extracted = "–" if verdict.extracted is None else one_line(verdict.extracted, 70)
             print(f"{number:6}  {verdict.status:11}  {verdict.rule:11}  {extracted}")
     counts = Counter(verdict.status for verdict in verdicts)
     if args.file is not None and not args.json:
-        print("total  " + ", ".join(f"{name} {count}" for name, count in counts.most_common()))
+        say("total  " + ", ".join(f"{name} {count}" for name, count in counts.most_common()))
     return 0 if set(counts) == {"correct"} else 1
 
 

@@ -3,12 +3,12 @@
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from rich.markup import escape
 
 from simplerl.analysis.estimates import shown
-from simplerl.cli.console import Bar, printable, say, show_table
+from simplerl.cli.console import Bar, counted, one_line, printable, say, show_table
 from simplerl.config.sections import Config
 from simplerl.core.errors import ConfigError, nearest
 from simplerl.core.types import Trajectory, TrajectoryGroup
@@ -24,7 +24,8 @@ class Terminal(Bar, Callback):
         tuning = stage == "sft"
         self.steps, self.budget = (config.sft.steps, 0) if tuning else (config.steps, config.token_budget)
         super().__init__("tokens" if self.budget else "step", self.budget or self.steps)
-        length = f"{self.budget:,} tokens (at most {self.steps} steps)" if self.budget else f"{self.steps} steps"
+        steps = counted(self.steps, "step")
+        length = f"{self.budget:,} tokens (at most {steps})" if self.budget else steps
         data = config.sft.data if tuning else config.data
         self._title = f"{config.model} learns {data}, {length}, seed {config.seed} → {path}"
         done = [line for line in read_metrics(path) if line["step"] > 0]
@@ -33,11 +34,18 @@ class Terminal(Bar, Callback):
         self._began = time.perf_counter()
         self._first: float | None = None  # Share of the run that was done before this session, from its first step on
 
-    def __enter__(self) -> Self:
-        self.say(self._title)
-        return super().__enter__()
+    def say(self, message: str) -> None:
+        """Show a line above; before the first one what the run is, of which nothing is said where it is refused."""
+        title, self._title = self._title, ""
+        for line in filter(None, (title, message)):
+            super().say(line)
 
-    on_phase, on_response = Bar.start, Bar.advance
+    def on_phase(self, name: str, total: int) -> None:
+        """Show a phase of a step."""
+        self.say("")
+        self.start(name, total)
+
+    on_response = Bar.advance
 
     def on_step(self, step: int, metrics: Mapping[str, Any], groups: Sequence[TrajectoryGroup]) -> None:
         """Show a step's line, and now and then a response."""
@@ -48,14 +56,16 @@ class Terminal(Bar, Callback):
             if metrics.get("eval/accuracy_greedy") is not None:
                 held_out += f", greedy {shown(metrics['eval/accuracy_greedy'], unit='%')}"
         if step == 0:
-            self.say(f"before training: {held_out}, length {metrics['eval/length']:.1f}")
+            seen = [held_out or "no response could be judged", f"length {metrics['eval/length']:.1f}"]
+            self.say(f"before training: {', '.join(seen)}")
             self._began = time.perf_counter()
             return
         if self._first is None or self._share(step - 1) < self._first:  # The run may have gone back.
             self._first = self._share(step - 1)
         self._tokens[step] = metrics.get("tokens/sampled", 0)
         share = self._share(step)
-        left = (time.perf_counter() - self._began) / (share - self._first) * (1 - share)
+        # A step that samples nothing brings a run no nearer to the end of its budget.
+        left = (time.perf_counter() - self._began) / max(share - self._first, 1e-9) * (1 - share)
         head = f"step {step:>{len(str(self.steps))}}/{self.steps}"
         if "sft/loss" in metrics:  # Short steps: the first one, every tenth, and those with an evaluation.
             self.move(step, f"loss {metrics['sft/loss']:.4f}")
@@ -97,9 +107,9 @@ class Terminal(Bar, Callback):
     def _show(self, sampled: Trajectory) -> None:
         colour = {"correct": "green", "wrong": "red"}.get(sampled.verdict.status, "yellow")
         self.console.print(
-            f"  [dim]{escape(printable(sampled.problem.question))}[/]"
-            f" [bold]{escape(printable(sampled.completion.text))}[/]"
-            f" [{colour}]{sampled.verdict.status}[/] [dim](gold {escape(printable(sampled.problem.answer, 60))})[/]"
+            f"  [dim]{escape(printable(sampled.problem.question.strip(), 300))}[/]"
+            f" [bold]{escape(printable(sampled.completion.text.strip(), 300))}[/]"
+            f" [{colour}]{sampled.verdict.status}[/] [dim](gold {escape(one_line(sampled.problem.answer))})[/]"
         )
 
 
@@ -155,12 +165,12 @@ def show_ending(outcome: Outcome, command: str, path: Path) -> int:
     """Say why a run ended early and how to continue it; return the exit code."""
     finding = outcome.finding
     if finding:
-        print(
+        say(
             f"the doctor ended the run (doctor.action = stop): {finding.rule}: {finding.title}. {finding.seen}\n"
             f"Why it matters: {finding.why}\nWhat to try: {finding.advice}\n"
             "A checkpoint is saved. Going on with --resume does not stop at this finding again."
         )
-    print(f"stopped after step {outcome.step}. Continue with: simplerl {command} --output-dir {path} --resume")
+    say(f"stopped after step {outcome.step}. Continue with: simplerl {command} --output-dir {path} --resume")
     return 1 if finding else 130
 
 
@@ -196,7 +206,7 @@ def show_outcome(stage: str, config: Config, path: Path) -> None:
         return
     ended = " (the token budget is used up)" if summary["ended_by"] == "token_budget" else ""
     say(
-        f"{summary['steps']} steps{ended}, {summary['tokens']['sampled']:,} tokens sampled, "
+        f"{counted(summary['steps'], 'step')}{ended}, {summary['tokens']['sampled']:,} tokens sampled, "
         f"{summary['seconds']:.0f} s. Run: {path}  plot: {path / 'learning.png'}",
         f"See what happened: simplerl report {path}, or simplerl view {path.parent} for a page over all runs",
         "Try next: --shuffle-rewards (the control: nothing to learn), --model cub-llama (seldom answers in a box), or "

@@ -24,7 +24,7 @@ from simplerl.models.load import load, load_tokenizer, locate
 from simplerl.models.lora import CONFIG, WEIGHTS
 from simplerl.rollout.backend import Sampling
 from simplerl.rollout.serving import open_endpoint
-from simplerl.runs.files import LockedDirectory, write_atomic
+from simplerl.runs.files import LockedDirectory, write_atomic, writing
 from simplerl.runs.run import Evaluation, results
 
 #: Environment variable with the key that agents must give; without it one is made up.
@@ -163,17 +163,19 @@ def serve(args: argparse.Namespace) -> None:
 def export(args: argparse.Namespace) -> None:
     """Write a run's model as a Hugging Face directory, adapters merged into it, or the adapters alone."""
     source = Path(locate(args.model))
+    adapted = (source / CONFIG).is_file()
     if args.output.exists():
         raise RunError(f"{args.output} exists already; choose another --output, or remove it")
-    if args.adapter:
-        if not (source / CONFIG).is_file():
-            raise ModelError(f"{args.model} ({source}) holds no adapters; leave out --adapter")
+    if args.adapter and not adapted:
+        raise ModelError(f"{args.model} ({source}) holds no adapters; leave out --adapter")
+    policy = None if args.adapter else load(str(source))
+    with writing(args.output):
         args.output.mkdir(parents=True)
-        for name in (CONFIG, WEIGHTS):
-            shutil.copy(source / name, args.output / name)
-    else:
-        policy = load(str(source))
-        policy.model.save_pretrained(args.output)
-        policy.tokenizer.save_pretrained(args.output)
-    merged = "" if args.adapter or not (source / CONFIG).is_file() else " with its adapters merged into it"
-    print(f"{source}{merged} → {args.output}")
+        if policy:
+            policy.model.save_pretrained(args.output)
+            policy.tokenizer.save_pretrained(args.output)
+        else:
+            for name in (CONFIG, WEIGHTS):
+                shutil.copy(source / name, args.output / name)
+    merged = " with its adapters merged into it" if adapted and policy else ""
+    say(f"{source}{merged} → {args.output}")

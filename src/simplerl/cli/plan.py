@@ -5,19 +5,20 @@ What loads torch is imported where it is used: a mistake in a setting need not w
 
 import argparse
 import dataclasses
+import itertools
 import json
 import os
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simplerl.analysis.estimates import shown
 from simplerl.cli import settings
-from simplerl.cli.console import Bar, say, show_table
+from simplerl.cli.console import Bar, counted, say, show_table
 from simplerl.config.resolve import RECIPES, as_toml, recipe_chain, recipe_for, resolve
 from simplerl.config.sections import Config
 from simplerl.core.errors import ConfigError, SimpleRLError, raised_at
-from simplerl.runs.files import write_json
 
 if TYPE_CHECKING:
     from simplerl.train.plan import Machine
@@ -33,32 +34,21 @@ def recipes(args: argparse.Namespace) -> None:
         _list_recipes()
         return
     text, about = as_toml(resolve(args.name, settings(args))), recipe_chain(args.name)[-1][1]
-    print(f"# {args.name}{': ' * bool(about)}{about}\n{text}", end="")
+    print(f"# {args.name}{': ' * bool(about)}{about}\n{text}", end="")  # As it is: a recipe, whatever it holds.
 
 
 def _list_recipes() -> None:
-    """Print the recipes in groups: name, model, data, template, and for those that differ in more, what they are."""
-    configs = {name: resolve(name, {}) for name in sorted(RECIPES)}
-    chains = {name: recipe_chain(name) for name in configs}
-    rows = {name: (name, config.model, config.data, config.template) for name, config in configs.items()}
-    widths = [max(len(row[column]) for row in rows.values()) for column in range(3)]
+    """Print the recipes: those of the cubs, the paper's, and of any other model."""
+    configs, chains = {name: resolve(name, {}) for name in RECIPES}, {name: recipe_chain(name) for name in RECIPES}
 
-    def line(cells: tuple[str, ...], first: int = widths[0]) -> str:
-        return "  ".join(f"{text:{width}}" for text, width in zip(cells, [first, *widths[1:], 0], strict=True)).rstrip()
+    def group(name: str) -> int:
+        return 0 if configs[name].model.startswith("cub-") else 1 if chains[name][0][0] == "simplerl-zoo" else 2
 
-    cubs = {name for name, config in configs.items() if config.model.startswith("cub-")}
-    paper = {name for name in configs if chains[name][0][0] == "simplerl-zoo"} - cubs
-    print(line(("recipe", "model", "data", "template"), widths[0] + 2))
-    for title, names in (
-        ("the cubs: tiny models, on a laptop", cubs),
-        ("SimpleRL-Zoo (arXiv 2503.18892): the paper's models, on its hardware", paper),
-        ("any other model", configs.keys() - cubs - paper),
-    ):
-        print(f"\n{title}")
-        for name in sorted(names, key=lambda name: (len(chains[name]), name)):
-            print(f"  {line(rows[name])}")
-            if len(chains[name]) == 1:
-                print(f"      {chains[name][0][1]}")
+    rows: list[tuple[str, ...]] = []
+    for _, names in itertools.groupby(sorted(RECIPES, key=lambda name: (group(name), len(chains[name]), name)), group):
+        rows += [(name, *(getattr(configs[name], key) for key in ("model", "data", "template"))) for name in names]
+        rows.append(())
+    show_table("recipes", ("recipe", "model", "data", "template"), rows, left=4)
 
 
 def plan(args: argparse.Namespace) -> None:
@@ -67,10 +57,7 @@ def plan(args: argparse.Namespace) -> None:
 
     names = {field.name for field in dataclasses.fields(Machine)} & vars(args).keys()
     given = {name: getattr(args, name) for name in names}
-    if not args.gpus:
-        given["memory_gib"] = memory_gib()
-    elif args.gpu_memory:
-        given["memory_gib"] = args.gpu_memory
+    given["memory_gib"] = args.gpu_memory if args.gpus else memory_gib()
     config = resolve(args.recipe, settings(args))
     if 0 < args.gpus < (size := config.rollout.tensor_parallel):
         raise ConfigError(f"rollout.tensor_parallel = {size} needs as many GPUs: give --gpus {size} or more")
@@ -104,17 +91,17 @@ def show_plan(config: Config, machine: "Machine", *, prompt_tokens: int = 0) -> 
     rows += [(), ("at its peak", f"of {where}", f"{plan.peak / GIB:.2f}")]
     title = f"{config.model}: {plan.parameters / 1e6:,.1f} M parameters, GiB of each device"
     show_table(title, ("when", "what for", "GiB"), rows, left=2)
-    print(f"largest micro-batch: {plan.rows} × {plan.width} tokens", end="")
-    print(f"; engine over {size} GPUs" if (size := config.rollout.tensor_parallel) > 1 else "")
+    split = f"; engine over {size} GPUs" if (size := config.rollout.tensor_parallel) > 1 else ""
+    say(f"largest micro-batch: {plan.rows} × {plan.width} tokens{split}")
     if plan.seconds:
         step = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in plan.seconds.items())
-        print(
+        say(
             f"a step: {step}, at {machine.tflops:g} TFLOP/s × {machine.learning:g} and {machine.bandwidth:g} TB/s × "
             f"{machine.decoding:g}; {config.steps} steps in {config.steps * sum(plan.seconds.values()) / 3600:.1f} h"
         )
     if machine.gpus > 1 and not machine.engines:
         engines = machine.gpus // config.rollout.tensor_parallel
-        print(
+        say(
             f"planned with --learner.ranks {machine.gpus} --cluster.engines {engines}, over machines with "
             "--cluster.address (docs/engines.md)"
         )
@@ -150,21 +137,24 @@ def plan_on_gpus(config: Config, *, quiet: bool) -> None:
 
 def dry_run(config: Config) -> None:
     """Print what a run would be, what it takes, and the first problems that it would see; write nothing."""
-    from simplerl.feed.samplers import Sampler
+    from simplerl.feed.samplers import Epoch, Ledger, chosen, prompt_sampler
     from simplerl.models.load import load_tokenizer
     from simplerl.train.components import load_problems, prompter, with_steps_for
 
     print(as_toml(config))
     show_plan(config, machine_of(config))
-    problems = load_problems(config, print).train
-    config = with_steps_for(config, len(problems), print)
+    problems = load_problems(config, say).train
+    config = with_steps_for(config, len(problems), say)
     template = prompter(config.template, system=config.prompt.system, special_tokens=config.prompt.special_tokens)
     tokenizer = load_tokenizer(config.model)
-    first = Sampler(problems, per_step=config.sampling.prompts_per_step, seed=config.seed).at(1)
-    print(f"\nstep 1: {len(first)} problems × {config.sampling.samples_per_prompt} responses, the first three:")
-    for problem in first[:3]:
-        ids = template.ids(problem, tokenizer)
-        print(f"--- {problem.id}, {len(ids)} tokens, gold {problem.answer!r}\n{tokenizer.decode(ids)}")
+    sampler = prompt_sampler(config)
+    # The temperature that a sampler steers to may take a search; its problems are the epoch's.
+    first = chosen(Epoch() if sampler.steers_temperature else sampler, 1, Ledger(config, problems, Path()))
+    say(f"\nstep 1: {counted(len(first), 'problem')} × {first[0].samples} responses, the first three:")
+    for draw in first[:3]:
+        ids = template.ids(draw.problem, tokenizer)
+        text = f"{tokenizer.decode(ids)}{draw.prefix}"
+        say(f"--- {draw.problem.id}, {len(ids)} tokens, gold {draw.problem.answer!r}\n{text}")
 
 
 def preflight(args: argparse.Namespace) -> None:
@@ -177,8 +167,6 @@ def preflight(args: argparse.Namespace) -> None:
     from simplerl.models.load import load
     from simplerl.rollout.backend import Sampling
 
-    if args.output and not args.output.parent.is_dir():
-        raise ConfigError(f"--output {args.output}: the directory {args.output.parent} does not exist")
     config = resolve(recipe_for(args.model), {})
     source = args.data or config.data
     problems = choose(data.load(source, "train"), args.problems, args.seed)
@@ -189,14 +177,8 @@ def preflight(args: argparse.Namespace) -> None:
     begin = args.special_tokens or config.prompt.special_tokens
     sampling = Sampling(temperature=args.temperature, max_new_tokens=limit)
     measured = {}
-    rollout = open_rollout(
-        policy,
-        sampling=sampling,
-        samples=args.samples,
-        seed=args.seed,
-        answers=args.policy,
-        backend=args.backend,
-    )
+    options = {"samples": args.samples, "seed": args.seed, "answers": args.policy, "backend": args.backend}
+    rollout = open_rollout(policy, sampling=sampling, **options)
     with Bar() as bar, rollout as engine:
         for name in names:
             bar.phase(f"template {name}", len(problems) * args.samples)
@@ -208,9 +190,6 @@ def preflight(args: argparse.Namespace) -> None:
     size = f"{len(problems)} problems × {args.samples} samples"
     _show_templates(f"{args.model} on {source}: {size}, 95% intervals, per cent", args.samples, measured)
     _advise(args.model, source, advice, begin if args.special_tokens else "")
-    if args.output:
-        write_json(args.output, {"model": args.model, "data": source, "templates": measured, "recommended": advice})
-        say(f"written to {args.output}")
 
 
 def _show_templates(title: str, samples: int, measured: dict[str, Any]) -> None:

@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from simplerl.cli import TABLES
-from simplerl.cli.console import Bar, new_console, printable
+from simplerl.cli.console import Bar, counted, new_console, one_line, printable, say
 from simplerl.core.errors import ConfigError, RunError, SimpleRLError
-from simplerl.markup.text import visible
 from simplerl.runs.files import LockedDirectory
 from simplerl.runs.metrics import as_number
 from simplerl.runs.run import Run
@@ -33,11 +32,11 @@ COLOURS = {"serious": "bold red", "warning": "bold yellow", "good": "bold green"
 def status(args: argparse.Namespace) -> None:
     """Say what each run is doing, and who waits for whom, for how long."""
     for path in args.runs:
-        print("\n".join(status_lines(Run(path))))
+        say(*status_lines(Run(path)))
 
 
 def status_lines(run: Run) -> Iterator[str]:
-    """Yield what there is to say of a run, line by line; every line is safe to print."""
+    """Yield what there is to say of a run, line by line."""
     if run.is_result:
         raise RunError(f"{run.path} is a result of simplerl eval, which does nothing; give the directory of a run")
     try:
@@ -47,26 +46,25 @@ def status_lines(run: Run) -> Iterator[str]:
     table, now = run.status, time.time()
     seen = as_number(table.get("time"))
     head = f"{printable(str(run.path))}: step {run.last_step} of {_number(run.planned[0])}"
-    if not held and run.summary:
+    if not held and run.finished:
         yield f"{head}, finished"
         return
     if not held:
         sign = f"; its last sign is {lasting(now - seen)} old, when training {_phase(table)}" if seen > 0 else ""
         yield f"{head}, is not running{sign}"
-        yield f"  go on: simplerl {printable(run.stage)} --output-dir {printable(str(run.path))} --resume"
+        yield f"  go on: simplerl {run.stage} --output-dir {run.path} --resume"
         return
     if math.isnan(seen):
         yield f"{head}, runs; it says nothing of what it is doing"
         return
-    yield f"{head}, runs (process {_number(table.get('pid'))} on {printable(str(table.get('host')), 60)})"
+    yield f"{head}, runs (process {_number(table.get('pid'))} on {one_line(str(table.get('host')))})"
     yield f"  training  {_phase(table)}, for {lasting(now - as_number(table.get('since')))}"
     if isinstance(ahead := table.get("ahead"), dict):
-        doing = printable(str(ahead.get("doing")), 100)
-        yield f"  sampling  {doing}, for {lasting(now - as_number(ahead.get('since')))}"
+        yield f"  sampling  {one_line(str(ahead.get('doing')))}, for {lasting(now - as_number(ahead.get('since')))}"
     ranks = table.get("ranks")
     hosts = [str(rank.get("host")) for rank in ranks if isinstance(rank, dict)] if isinstance(ranks, list) else []
     if len(hosts) > 1:
-        where = ", ".join(f"{hosts.count(host)} on {printable(host, 60)}" for host in dict.fromkeys(hosts))
+        where = ", ".join(f"{hosts.count(host)} on {one_line(host)}" for host in dict.fromkeys(hosts))
         yield f"  learner   {len(hosts)} ranks: {where}"
     engines = table.get("engines")
     for engine in engines if isinstance(engines, list) else ():
@@ -105,9 +103,8 @@ def doctor(args: argparse.Namespace) -> int:
 
     if args.rules:
         for name, rule in RULES.items():
-            print(f"\n{name}: {rule.title}")
-            for key, entry in rule.thresholds.items():
-                print(f"  {name}.{key} = {entry.default:g} ({entry.unit}): {entry.meaning}")
+            say(f"\n{name}: {rule.title}")
+            say(*(f"  {name}.{key} = {t.default:g} ({t.unit}): {t.meaning}" for key, t in rule.thresholds.items()))
         return 0
     if not args.runs:
         raise SimpleRLError("no run was named; give a run directory, e.g. simplerl doctor runs/NAME")
@@ -119,12 +116,12 @@ def doctor(args: argparse.Namespace) -> int:
     else:
         console = new_console()
         for style, line in (line for d in diagnoses for line in diagnosis_lines(d, min(110, console.width))):
-            console.print(line, style=COLOURS.get(style), markup=False)
+            console.print(printable(line), style=COLOURS.get(style), markup=False)
     return int(args.strict and any(diagnosis.findings for diagnosis in diagnoses))
 
 
 def diagnosis_lines(d: "Diagnosis", width: int) -> Iterator[tuple[str, str]]:
-    """Yield (style, line) of a diagnosis; every line is safe to print."""
+    """Yield (style, line) of a diagnosis."""
 
     def wrapped(head: str, text: str, indent: int = 2) -> list[str]:
         gap = " " * indent
@@ -132,17 +129,18 @@ def diagnosis_lines(d: "Diagnosis", width: int) -> Iterator[tuple[str, str]]:
 
     steps = f"{d.last_step} steps of {'fine-tuning' if d.stage == 'sft' else 'training'}"
     amount = "responses of an evaluation" if d.stage == "eval" else f"{steps}, responses of {len(d.looked)} steps read"
-    yield "", f"{printable(str(d.path))}: {amount}"
+    yield "", f"{d.path}: {amount}"
     for warning in d.warnings:
-        yield "warning", f"  damage: {printable(warning)}"
+        yield "warning", f"  damage: {printable(warning, 300)}"
     serious = sum(finding.severity == "serious" for finding in d.findings)
     if d.findings:
-        counts = [f"{serious} serious" * bool(serious), _counted(len(d.findings) - serious, "warning")]
-        yield "", f"{_counted(len(d.findings), 'finding')} ({', '.join(filter(None, counts))}):"
+        warnings = len(d.findings) - serious
+        counts = [f"{serious} serious"] * bool(serious) + [counted(warnings, "warning")] * bool(warnings)
+        yield "", f"{counted(len(d.findings), 'finding')} ({', '.join(counts)}):"
     elif d.healthy:
         yield "good", f"healthy: {len(d.clean)} rules were applied and found nothing"
     elif d.clean:
-        yield "warning", f"too early to say: {_counted(len(d.clean), 'rule')} could be applied and found nothing"
+        yield "warning", f"too early to say: {counted(len(d.clean), 'rule')} could be applied and found nothing"
     else:
         yield "warning", "there is nothing to judge yet: no rule could be applied"
     for f in d.findings:
@@ -153,18 +151,14 @@ def diagnosis_lines(d: "Diagnosis", width: int) -> Iterator[tuple[str, str]]:
             # A finding may quote a setting, and config.json may hold anything.
             yield from (("", line) for line in wrapped(f"  {head:5}", printable(text, 2000), indent=7))
         for example in f.examples:
-            name, excerpt = printable(example.problem_id, 60), printable(example.excerpt.replace("\n", " "), 160)
-            yield "dim", f"  e.g. step {example.step}, {name}, sample {example.sample}: {excerpt}"
+            where = f"step {example.step}, {one_line(example.problem_id)}, sample {example.sample}"
+            yield "dim", f"  e.g. {where}: {one_line(example.excerpt, 160)}"
     if d.clean:
         yield "", ""
         yield from (("dim", line) for line in wrapped("checked, nothing found: ", ", ".join(d.clean)))
     for rule, reason in d.unfit.items():
-        yield "dim", f"not applicable: {rule} ({printable(reason)})"
+        yield "dim", f"not applicable: {rule} ({printable(reason, 300)})"
     yield "", ""
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" + "s" * (count != 1) if count else ""
 
 
 def report(args: argparse.Namespace) -> None:
@@ -182,7 +176,7 @@ def report(args: argparse.Namespace) -> None:
         content = page.Content(sources, examples=args.examples, pdf=folder is not None, progress=bar.start)
     remarks = [f"{run.label}: {remark}" for run in content.runs for remark in run.remarks]
     for line in [*(f"left out: {line}" for line in content.damage), *remarks]:
-        bar.say(visible(line))
+        bar.say(line)
     command = shlex.join(["simplerl", "report", *map(str, args.paths)])
     html = page.render(content, command=command, now=datetime.datetime.now(datetime.UTC))
     page.write(html, content.figures, args.output, folder)
@@ -199,15 +193,17 @@ def view(args: argparse.Namespace) -> None:
     library = Library(args.directory)
     catalog = library.catalog
     for notice in catalog.notices:
-        print(f"warning: {visible(notice[:300])}", file=sys.stderr)
+        print(f"warning: {printable(notice, 300)}", file=sys.stderr)
     server = open_server(library, args.port)
     port = server.server_address[1]
     if port != args.port:
         print(f"port {args.port} is in use; using {port}", file=sys.stderr)
     runs = sum(entry.run is not None for entry in catalog.entries.values())
-    print(f"runs: {runs}, results of models: {len(catalog.entries) - runs}, in {visible(str(library.root))}")
     address = f"http://{HOST}:{port}"
-    print(f"{address}  (Ctrl-C ends it)", flush=True)
+    say(
+        f"runs: {runs}, results of models: {len(catalog.entries) - runs}, in {library.root}",
+        f"{address}  (Ctrl-C ends it)",
+    )
     if not args.no_browser:
         webbrowser.open(address)
     serve(server)

@@ -106,9 +106,9 @@ def sample(args: argparse.Namespace) -> None:
     from simplerl.selftraining.star import WITHOUT_LEARNING, sample
 
     config = resolve(args.recipe, merge(overrides, WITHOUT_LEARNING))
-    counts, written = sample(config, args.output, everything=args.all, say=lambda line: print(line, flush=True))
+    counts, written = sample(config, args.output, everything=args.all, say=say)
     verdicts = ", ".join(f"{count} {status}" for status, count in counts.most_common())
-    print(f"{counts.total()} responses: {verdicts}. {written} written to {args.output}")
+    say(f"{counts.total()} responses: {verdicts}. {written} written to {args.output}")
 
 
 def label_steps(args: argparse.Namespace) -> None:
@@ -119,8 +119,8 @@ def label_steps(args: argparse.Namespace) -> None:
     config = resolve(args.recipe, merge(settings(args), WITHOUT_LEARNING))
     options = {"completions": args.completions, "steps": args.step_ends}
     counts = label(config, args.output_dir, **options, say=say)
-    print(f"{counts.total()} steps: {', '.join(f'{count} {name}' for name, count in counts.most_common())}")
-    print(f"Labels: {args.output_dir}. Next: simplerl prm train {args.output_dir} --output-dir DIR")
+    say(f"{counts.total()} steps: {', '.join(f'{count} {name}' for name, count in counts.most_common())}")
+    say(f"Labels: {args.output_dir}. Next: simplerl prm train {args.output_dir} --output-dir DIR")
 
 
 def train_prm(args: argparse.Namespace) -> None:
@@ -139,7 +139,7 @@ def train_prm(args: argparse.Namespace) -> None:
     }
     rows = [(name, "–" if figures[key] is None else f"{figures[key]:.3f}") for name, key in shown.items()]
     show_table(f"{figures['steps']} held-out steps, {figures['good']} of them good", ("", "value"), rows)
-    print(f"Process reward model: {args.output_dir} (reliability.png, prm.json)")
+    say(f"Process reward model: {args.output_dir} (reliability.png, prm.json)")
 
 
 def score_steps(args: argparse.Namespace) -> None:
@@ -164,7 +164,7 @@ def score_steps(args: argparse.Namespace) -> None:
                 lines.append(json_line({**row.fields, "step_scores": scores, "score": min(scores, default=None)}))
                 bar.advance()
     write_atomic(args.output, "".join(lines))
-    print(f"{len(lines)} responses scored: {args.output}")
+    say(f"{len(lines)} responses scored: {args.output}")
 
 
 # -- several settings × several seeds ------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ def experiment(args: argparse.Namespace) -> int:
         width = max(map(len, EXPERIMENTS))
         for name, each in EXPERIMENTS.items():
             runs = len(each.variants) * args.seeds
-            print(f"{name:{width}}  {each.question} ({runs} runs with {args.seeds} seeds)")
+            say(f"{name:{width}}  {each.question} ({runs} runs with {args.seeds} seeds)")
         return 0
     if args.name.endswith(".toml"):
         chosen = read_experiment(Path(args.name))
@@ -202,14 +202,14 @@ def _study(experiment: "Experiment", args: argparse.Namespace, command: str, mor
     from simplerl.studies import report
     from simplerl.studies.jobs import execute, plan
 
-    directory = Path(args.output_dir or Path("runs") / f"{experiment.name}{'-quick' if args.quick else ''}")
-    jobs = plan(experiment, seeds=args.seeds, directory=directory, quick=args.quick)
+    directory = Path(args.output_dir or Path("runs") / experiment.name)
+    jobs = plan(experiment, seeds=args.seeds, directory=directory)
     done = sum(job.state == "done" for job in jobs)
     say(f"{experiment.question} {len(jobs)} runs" + (f", {done} of them done already" if done else ""))
     make_directory(directory)
     with Bar("runs", len(jobs)) as progress:
         try:
-            failed = execute(jobs, parallel=args.jobs or os.cpu_count() or 1, watch=progress)
+            failed = execute(jobs, parallel=args.jobs or os.cpu_count() or 1, say=progress.say, move=progress.move)
         except KeyboardInterrupt:
             progress.say("stopped; every run has saved its state. Continue with the same command")
             raise
@@ -219,7 +219,7 @@ def _study(experiment: "Experiment", args: argparse.Namespace, command: str, mor
         say("every run failed: there are no results")
         return 1
     results = report.collect_results(experiment, runs, seeds=args.seeds, failed=failed)
-    command = f"simplerl {command} --seeds {args.seeds}{more}{' --quick' if args.quick else ''}"
+    command = f"simplerl {command} --seeds {args.seeds}{more}"
     report.write(experiment, results, runs, directory, command=command)
     head, *rows = report.rows(experiment, results, brief=True)
     show_table(f"{experiment.question} Means over {args.seeds} seeds, 95% intervals over seeds", head, rows)

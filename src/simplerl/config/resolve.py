@@ -186,16 +186,13 @@ def _plugin_names(value: Any) -> list[str]:
 
 def _used_plugins(config: Config) -> list[Plugin | None]:
     """Return the plug-ins that registered, or hold, something that the configuration names."""
-    section = named_table("reward", config.reward)
-    rewards = [section["name"], *(part["name"] for part in section.get("rewards", ()))]
+    sections = {key: named_table(key, getattr(config, key)) for key in REGISTRIES}
     named = [
-        ("algorithm", named_table("algorithm", config.algorithm)["name"]),
-        *(("reward", name) for name in rewards),
+        *((key, table["name"]) for key, table in sections.items()),
+        *(("reward", part["name"]) for part in sections["reward"].get("rewards", ())),
         *(("data", name) for source in (config.data, config.evaluation.data) for name in sources(source)),
         ("template", config.template),
         ("backend", config.rollout.backend),
-        ("environment", named_table("environment", config.environment)["name"]),
-        *((key, named_table(key, getattr(config, key))["name"]) for key in ("sampler", "transform", "buffer")),
         ("policy", config.verifier.policy),
     ]
     return [owner(kind, name) for kind, name in named]
@@ -220,7 +217,7 @@ def _message(error: Any, table: Mapping[str, Any]) -> str:
         return f"{dotted} must be one of {bounds['expected'].replace(' or ', ', ').replace(chr(39), '')}; got {raw!r}"
     if kind == "finite_number":
         return f"{dotted} = {raw!r}: must be a finite number"
-    return f"{dotted} = {raw!r}: {error['msg']}"
+    return f"{dotted} = {raw!r}: {error['msg'].removeprefix('Value error, ')}"
 
 
 def _section_class(path: Sequence[str]) -> type:
@@ -265,9 +262,13 @@ def _build_named(key: str, raw: Any) -> Any:
                 )
             known = _nearest_key(setting, own) if own else f"{name} has no settings"
             raise ConfigError(f"unknown key '{key}.{setting}'; {known}")
+        hint = hints[setting]
+        read = value if hint is str else read_text(value)
+        if isinstance(read, bool) and getattr(hint, "__origin__", hint) in (int, float):  # It would be 0 or 1.
+            raise ConfigError(f"{key}.{setting} = {value!r}: a number is needed")
         try:
-            adapter = pydantic.TypeAdapter(hints[setting], config=pydantic.ConfigDict(allow_inf_nan=False))
-            values[setting] = adapter.validate_python(value if hints[setting] is str else read_text(value))
+            adapter = pydantic.TypeAdapter(hint, config=pydantic.ConfigDict(allow_inf_nan=False))
+            values[setting] = adapter.validate_python(read)
         except pydantic.ValidationError as error:
             raise ConfigError(_message({**error.errors()[0], "loc": (key, setting)}, {key: table})) from None
     try:
@@ -363,6 +364,8 @@ def read_config(path: Path, overrides: Mapping[str, Any]) -> Config:
         raise RunError(f"{path} does not hold a run to resume; leave out --resume to start one, or fix --output-dir")
     try:
         table = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(table, dict):
+            raise ValueError("it does not hold settings")
     except ValueError as error:
         raise RunError(
             f"{file} is damaged: {error}; give the recipe and settings of the run again, with --resume"

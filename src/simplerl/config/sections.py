@@ -36,6 +36,12 @@ def read_text(value: Any) -> Any:
         return value
 
 
+def _read_number(value: Any) -> Any:
+    if isinstance(read := read_text(value), bool):  # Python takes it for 0 or 1, and `--steps` alone is true.
+        raise ValueError("a number is needed")
+    return read
+
+
 def _read_list(value: Any) -> Any:
     read = read_text(value)
     if isinstance(read, str):
@@ -43,23 +49,23 @@ def _read_list(value: Any) -> Any:
     return read if isinstance(read, list | tuple) else [read]
 
 
-_TEXT, _LIST = BeforeValidator(read_text), BeforeValidator(_read_list)
-Int = Annotated[int, _TEXT]
-PositiveInt = Annotated[int, _TEXT, Field(gt=0)]
-NonNegativeInt = Annotated[int, _TEXT, Field(ge=0)]
-Float = Annotated[float, _TEXT]
-PositiveFloat = Annotated[float, _TEXT, Field(gt=0)]
-NonNegativeFloat = Annotated[float, _TEXT, Field(ge=0)]
-Decay = Annotated[float, _TEXT, Field(ge=0, lt=1)]
-Share = Annotated[float, _TEXT, Field(gt=0, le=1)]
-Rate = Annotated[float, _TEXT, Field(ge=0, le=1)]
-Ints = Annotated[tuple[int, ...], _LIST]
-PositiveInts = Annotated[tuple[Annotated[int, Field(gt=0)], ...], _LIST]
-NonNegativeInts = Annotated[tuple[Annotated[int, Field(ge=0)], ...], _LIST]
+_NUMBER, _LIST = BeforeValidator(_read_number), BeforeValidator(_read_list)
+Int = Annotated[int, _NUMBER]
+PositiveInt = Annotated[int, _NUMBER, Field(gt=0)]
+NonNegativeInt = Annotated[int, _NUMBER, Field(ge=0)]
+Float = Annotated[float, _NUMBER]
+PositiveFloat = Annotated[float, _NUMBER, Field(gt=0)]
+NonNegativeFloat = Annotated[float, _NUMBER, Field(ge=0)]
+Decay = Annotated[float, _NUMBER, Field(ge=0, lt=1)]
+Share = Annotated[float, _NUMBER, Field(gt=0, le=1)]
+Rate = Annotated[float, _NUMBER, Field(ge=0, le=1)]
+Ints = Annotated[tuple[Int, ...], _LIST]
+PositiveInts = Annotated[tuple[PositiveInt, ...], _LIST]
+NonNegativeInts = Annotated[tuple[NonNegativeInt, ...], _LIST]
 Strings = Annotated[tuple[str, ...], _LIST]
-Temperatures = Annotated[tuple[Annotated[float, Field(ge=0)], ...], _LIST]
-Grid = Annotated[tuple[Annotated[float, Field(gt=0)], ...], _LIST, Field(min_length=1)]
-Thresholds = Annotated[tuple[float, ...], _LIST, Field(min_length=1)]
+Temperatures = Annotated[tuple[NonNegativeFloat, ...], _LIST]
+Grid = Annotated[tuple[PositiveFloat, ...], _LIST, Field(min_length=1)]
+Thresholds = Annotated[tuple[Float, ...], _LIST, Field(min_length=1)]
 Precision = Literal["auto", "fp32", "bf16"]
 Schedule = Literal["constant", "linear", "cosine"]
 
@@ -173,9 +179,9 @@ class VerifierConfig:
     """Processes for the answers that the exact fast path cannot decide; started when the first one comes."""
     timeout_s: PositiveFloat = 2.0
     """Seconds after which a judgement is killed and counted as `timeout`."""
-    unfinished: str = "wrong"
+    unfinished: Literal["wrong", "right"] = "wrong"
     """`wrong` or `right`: an answer of the right value that leaves computing to the reader, such as 27-4 for 23."""
-    restates: str = "wrong"
+    restates: Literal["wrong", "right"] = "wrong"
     """`wrong` or `right`: an answer of the right value that only restates an expression of the question."""
 
     @property
@@ -228,7 +234,7 @@ class LearnerConfig:
     precision: Precision = "auto"
     """`fp32`, `bf16` (autocast over fp32 master weights) or `auto`: bf16 where it is fast, but for a deep model on a
     CPU, whose sampler in fp32 would disagree with it."""
-    attention: str = "auto"
+    attention: Literal["auto", "eager", "grouped", "sdpa", "flash_attention_2"] = "auto"
     """`eager`, `grouped` (eager without its copies), `sdpa`, `flash_attention_2` (padding-free) or `auto`: grouped on a
     CPU, the best there is on a GPU."""
     share_prompts: Literal["auto", "on", "off"] = "auto"

@@ -71,7 +71,6 @@ class Preparation(_Data):
 
     name: str
     command: tuple[str, ...]  # After `simplerl`
-    quick: tuple[str, ...] = ()  # Added to it by --quick
     done: str  # The file in the directory that says that it need not be run
 
 

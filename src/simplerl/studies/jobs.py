@@ -3,31 +3,26 @@
 A few run side by side. A child that fails is noted, and the others go on.
 """
 
-import dataclasses
 import itertools
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, TextIO
+from typing import Any, Literal, TextIO
 
 from simplerl.config.resolve import as_table, flatten, merge, read_config, resolve
 from simplerl.config.sections import Config
 from simplerl.core.errors import RunError
 from simplerl.models.guards import stop_on_interrupt
-from simplerl.runs.files import LockedDirectory, writing
+from simplerl.runs.files import LockedDirectory, slug, writing
 from simplerl.runs.run import Run, is_run
 from simplerl.studies.experiment import Experiment, Variant
 from simplerl.train.run import changes
-
-#: Laid on top of everything by --quick: enough to see every part work, too little to learn anything from.
-QUICK: dict[str, Any] = {"steps": 4, "token_budget": 0, "evaluation": {"size": 20, "every": 2}, "sft": {"steps": 2}}
 
 #: Keys in which a run that is there may differ from the one that is wanted: they change nothing that it finds out.
 FREE = ("output_dir", "checkpoint.", "tracking.", "rollout.max_rows", "verifier.workers")
@@ -43,8 +38,6 @@ class Job:
     log: Path  # Where the child's output goes
     command: tuple[str, ...]
     state: Literal["new", "half", "done"]
-    steps: int
-    token_budget: int
     after: str = ""  # Name of the job whose model it begins from; empty: none
 
     @property
@@ -58,96 +51,68 @@ def table_of(experiment: Experiment, variant: Variant) -> dict[str, Any]:
     return merge(experiment.overrides, variant.overrides)
 
 
-def plan(experiment: Experiment, *, seeds: int, directory: Path, quick: bool = False) -> list[Job]:
+def plan(experiment: Experiment, *, seeds: int, directory: Path) -> list[Job]:
     """Return the runs of an experiment, seed by seed so that an early end leaves complete seeds.
 
     Raises RunError where a run is there that was made with other settings, ConfigError where settings do not work.
     """
-    prepared = _prepared(experiment, directory, quick=quick)
-    lasts = [merge(QUICK if quick else {}, {"seed": seed}) for seed in range(seeds)]
-    pairs = itertools.product(lasts, experiment.variants)
-    jobs = [job for last, variant in pairs for job in _jobs(experiment, variant, last, directory)]
+    prepared = _prepared(experiment, directory)
     waiting = next((job.name for job in reversed(prepared) if job.state != "done"), "")
-    jobs = [
-        dataclasses.replace(job, after=waiting)
-        if job.state != "done" and not job.after and _speaks_of(directory, job.command)
-        else job
-        for job in jobs
-    ]
+    pairs = itertools.product(range(seeds), experiment.variants)
+    jobs = [job for seed, variant in pairs for job in _jobs(experiment, variant, seed, directory, waiting)]
     return [*prepared, *jobs]
 
 
-def _speaks_of(directory: Path, command: Sequence[str]) -> bool:
-    """Return whether a run's settings name something in the study's directory, apart from where it is written."""
-    named = [value for key, value in itertools.pairwise(command) if key != "--output-dir"]
-    return any(value.startswith(f"{directory.resolve()}/") for value in named)
-
-
-def _prepared(experiment: Experiment, directory: Path, *, quick: bool) -> list[Job]:
+def _prepared(experiment: Experiment, directory: Path) -> list[Job]:
     """Return the jobs of the preparations, each waiting for the one before."""
     jobs: list[Job] = []
     for each in experiment.prepare:
-        words = [*each.command, *(each.quick if quick else ())]
-        command = (sys.executable, "-m", "simplerl", *(_filled(word, directory) for word in words))
-        jobs.append(
-            Job(
-                label=each.name,
-                seed=0,
-                path=directory / "prepared" / slug(each.name),
-                log=directory / "logs" / f"{slug(each.name)}.log",
-                command=command,
-                state="done" if (directory / each.done).exists() else "new",
-                steps=1,
-                token_budget=0,
-                after=jobs[-1].name if jobs and jobs[-1].state != "done" else "",
-            )
-        )
+        path, log = directory / "prepared" / slug(each.name), directory / "logs" / f"{slug(each.name)}.log"
+        state: Literal["new", "done"] = "done" if (directory / each.done).exists() else "new"
+        command = (sys.executable, "-m", "simplerl", *(_filled(word, directory) for word in each.command))
+        after = jobs[-1].name if jobs and jobs[-1].state != "done" else ""
+        jobs.append(Job(label=each.name, seed=0, path=path, log=log, command=command, state=state, after=after))
     return jobs
 
 
 def _filled(value: Any, directory: Path) -> Any:
     """Return a setting, or tables of settings, with the study's directory in the place of `{directory}`."""
-    if isinstance(value, Mapping):
-        return {key: _filled(item, directory) for key, item in value.items()}
-    return value.replace("{directory}", str(directory.resolve())) if isinstance(value, str) else value
+    return json.loads(json.dumps(value).replace("{directory}", json.dumps(str(directory.resolve()))[1:-1]))
 
 
-def _jobs(experiment: Experiment, variant: Variant, last: Mapping[str, Any], directory: Path) -> list[Job]:
-    """Return the run of a variant, `last` laid on top, and before it the fine-tuning that it begins from, if needed."""
-    recipe = variant.recipe or experiment.recipe
-    table = _filled(merge(table_of(experiment, variant), last), directory)
+def _jobs(experiment: Experiment, variant: Variant, seed: int, directory: Path, waiting: str) -> list[Job]:
+    """Return the run of a variant and a seed, and before it the fine-tuning that it begins from, if needed.
+
+    Where its settings speak of the study's directory it begins after the job `waiting`.
+    """
+    recipe, table = variant.recipe or experiment.recipe, merge(table_of(experiment, variant), {"seed": seed})
+    after = waiting if "{directory}" in json.dumps(table) else ""
     if not variant.before:
-        return [_job(experiment.stage, recipe, table, variant.label, directory)]
-    imitating = merge(merge(experiment.overrides, variant.before), last)
-    first = _job("sft", recipe, imitating, f"{variant.label} (SFT)", directory)
-    job = _job("train", recipe, merge(table, {"model": str(first.path.resolve())}), variant.label, directory)
-    return [job] if job.state == "done" else [first, dataclasses.replace(job, after=first.name)]
+        return [_job(experiment.stage, recipe, table, variant.label, directory, after)]
+    imitating = merge(merge(experiment.overrides, variant.before), {"seed": seed})
+    first = _job("sft", recipe, imitating, f"{variant.label} (SFT)", directory, after)
+    begun = merge(table, {"model": str(first.path.resolve())})
+    job = _job("train", recipe, begun, variant.label, directory, first.name)
+    return [job] if job.state == "done" else [first, job]
 
 
 def _job(
-    stage: Literal["train", "star", "sft"], recipe: str, table: Mapping[str, Any], label: str, directory: Path
+    stage: Literal["train", "star", "sft"],
+    recipe: str,
+    table: Mapping[str, Any],
+    label: str,
+    directory: Path,
+    after: str = "",
 ) -> Job:
+    table = _filled(table, directory)
     config = resolve(recipe, table)
     name = f"{slug(label)}_seed{config.seed}"
-    path, steps = directory / "runs" / name, config.sft.steps if stage == "sft" else config.steps
+    path, log = directory / "runs" / name, directory / "logs" / f"{name}.log"
     state = state_of(path, config)
     plugins = [word for plugin in config.plugins for word in ("--plugin", plugin.name)]
     own = [*arguments(table), *plugins, "--output-dir", str(path), *["--resume"] * (state == "half")]
-    return Job(
-        label=label,
-        seed=config.seed,
-        path=path,
-        log=directory / "logs" / f"{name}.log",
-        command=(sys.executable, "-m", "simplerl", stage, recipe, *own),
-        state=state,
-        steps=steps,
-        token_budget=0 if stage == "sft" else config.token_budget,
-    )
-
-
-def slug(label: str) -> str:
-    """Return a label as part of a file name."""
-    return re.sub(r"[^A-Za-z0-9.+-]+", "-", label).strip("-")
+    command = (sys.executable, "-m", "simplerl", stage, recipe, *own)
+    return Job(label=label, seed=config.seed, path=path, log=log, command=command, state=state, after=after)
 
 
 def arguments(table: Mapping[str, Any]) -> list[str]:
@@ -176,23 +141,21 @@ def state_of(path: Path, config: Config) -> Literal["new", "half", "done"]:
 PATIENCE = 120.0
 
 
-class Watcher(Protocol):
-    """Whoever watches: is told how a run ended, and how many are done, those under way (`note`) by their share."""
-
-    def say(self, message: str) -> None: ...
-    def move(self, completed: float | None, note: str) -> None: ...
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Child:
     job: Job
     process: subprocess.Popen[Any]
     log: TextIO
+    start: int  # Where in the log this session begins: what an earlier one said is not why this one ended
     began: float
 
 
-def execute(jobs: Sequence[Job], *, parallel: int, watch: Watcher) -> dict[str, str]:
+def execute(
+    jobs: Sequence[Job], *, parallel: int, say: Callable[[str], None], move: Callable[[int, str], None]
+) -> dict[str, str]:
     """Run what is not done yet, at most `parallel` at a time. Return job's name → message of those that failed.
+
+    `say` is told how a run ended, `move` how many are done, and which are under way.
 
     Ctrl-C and SIGTERM are passed on, so that every child saves where it is, and then raised as KeyboardInterrupt.
     Raises RunError, before anything runs, where another process is writing to one of the runs.
@@ -204,7 +167,7 @@ def execute(jobs: Sequence[Job], *, parallel: int, watch: Watcher) -> dict[str, 
             "they go on to their end. Wait for them, or end them, and give the command again"
         )
     done, failed, running = len(jobs) - len(waiting), dict[str, str](), list[_Child]()
-    watch.move(done, "")
+    move(done, "")
     with stop_on_interrupt() as stopped:
         try:
             while waiting or running:
@@ -212,7 +175,7 @@ def execute(jobs: Sequence[Job], *, parallel: int, watch: Watcher) -> dict[str, 
                     waiting.remove(lost)
                     done += 1
                     failed[lost.name] = f"not run, because it begins from {lost.after}"
-                    watch.say(f"[{done}/{len(jobs)}] {lost.name}: {failed[lost.name]}")
+                    say(f"[{done}/{len(jobs)}] {lost.name}: {failed[lost.name]}")
                 while len(running) < parallel and (job := _next(waiting, running)):
                     waiting.remove(job)
                     running.append(_start(job))
@@ -225,9 +188,8 @@ def execute(jobs: Sequence[Job], *, parallel: int, watch: Watcher) -> dict[str, 
                     if error := _end(child):
                         failed[child.job.name] = error
                     how = f"failed after {seconds:.0f} s: {error}" if error else f"done in {seconds:.0f} s"
-                    watch.say(f"[{done}/{len(jobs)}] {child.job.name}: {how}")
-                shares = [share_done(child.job) for child in running]
-                watch.move(done + sum(shares), "; ".join(child.job.name for child in running))
+                    say(f"[{done}/{len(jobs)}] {child.job.name}: {how}")
+                move(done, "; ".join(child.job.name for child in running))
         finally:
             _stop(running)
     return failed
@@ -243,13 +205,14 @@ def _start(job: Job) -> _Child:
     with writing(job.log):
         job.log.parent.mkdir(parents=True, exist_ok=True)
         log = job.log.open("a", encoding="utf-8")
+        start = log.tell()
     # One thread each, since several run side by side and a cub gains nothing.
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     environment = {**os.environ, **threads, "TOKENIZERS_PARALLELISM": "false"}
     # A session of its own: Ctrl-C reaches the child through us, once, so that it saves before it stops.
     streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
     process = subprocess.Popen(job.command, **streams, env=environment, start_new_session=True)
-    return _Child(job=job, process=process, log=log, began=time.monotonic())
+    return _Child(job=job, process=process, log=log, start=start, began=time.monotonic())
 
 
 def _end(child: _Child) -> str:
@@ -259,7 +222,8 @@ def _end(child: _Child) -> str:
     if code == 0:
         return ""
     how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    lines = [line for line in child.job.log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    text = child.job.log.read_bytes()[child.start :].decode("utf-8", "replace")
+    lines = [line for line in text.splitlines() if line.strip()]
     errors = [number for number, line in enumerate(lines) if line.startswith(("error:", "internal error:"))]
     told = lines[errors[-1] :] if errors else lines[-3:]
     return f"{how}: {' '.join(told[:4]) or 'it said nothing'} (log: {child.job.log})"
@@ -278,13 +242,3 @@ def _stop(running: Sequence[_Child]) -> None:
             child.process.kill()
             child.process.wait()
         child.log.close()
-
-
-def share_done(job: Job) -> float:
-    """Return how much of a run is done, from what it has written so far."""
-    try:
-        run = Run(job.path)
-    except RunError:  # It has not begun to write.
-        return 0.0
-    by_budget = run.history("tokens/sampled")[1].sum() / job.token_budget if job.token_budget else 0.0
-    return float(min(1.0, max(run.last_step / job.steps, by_budget)))

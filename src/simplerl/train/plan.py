@@ -214,7 +214,7 @@ def make_plan(config: Config, machine: Machine, *, prompt_tokens: int = 0, held:
     shape = shape_of(config.model)
     text, gpus, algorithm, s = shape.get_text_config(), machine.gpus, config.algorithm, config.sampling
     learns_in, samples_in = pick_precisions(config, shape, torch.device("cuda" if gpus else "cpu"))
-    attention = config.learner.attention
+    attention: str = config.learner.attention
     if attention == "auto" or attention.startswith("flash"):  # sdpa stands for flash: neither holds the scores.
         attention = "sdpa" if gpus else grouped_attention.NAME
     width = (prompt_tokens or longest_prompt(config)) + s.max_new_tokens
