@@ -29,6 +29,7 @@ from simplerl.data.making import (
     words,
     write,
 )
+from simplerl.verify import VerifierPool
 
 
 def problem(index: int, *, source: str = "d", level: str = "", answer: str = "1", **meta: object) -> Problem:
@@ -171,6 +172,13 @@ def test_golds_that_cannot_be_judged() -> None:
     assert [(item["id"], item["place"]) for item in removed] == [("d-1", "d.jsonl:2")]
     assert removed[0]["why"]
     assert [count for _, count in rows] == [1, 0, 0]
+
+
+def test_checking_golds_judges_each_once(monkeypatch) -> None:
+    judged = []
+    monkeypatch.setattr(VerifierPool, "judge", lambda *arguments: judged.append(arguments))
+    kept, *_ = by_gold([problem(0, answer="3+4")], workers=1, timeout_s=2.0)
+    assert (len(kept), judged) == (1, [])
 
 
 # -- tiers -------------------------------------------------------------------------------------------------------------

@@ -247,6 +247,8 @@ def test_steps_of_a_run(tmp_path: Path) -> None:
         targets(path, "some", recipe={})
     with pytest.raises(ConfigError, match="not a run directory"):
         targets("cub-qwen", "all", recipe={})
+    with pytest.raises(ConfigError, match="not a run directory"):
+        targets(f"{path}/checkpoints/step_000002", "all", recipe={})
 
 
 def test_run_without_checkpoints(tmp_path: Path) -> None:
@@ -328,6 +330,16 @@ def test_part_with_damage_in_the_middle_is_made_again(problems: Path, tmp_path: 
     (part,) = list((tmp_path / "out").rglob("part_00000.parquet"))
     sound = part.read_bytes()
     part.write_bytes(sound[:4] + b"\0" * 2000 + sound[2004:])
+    (path,), _ = run(problems, tmp_path / "out")
+    assert content(path) == content(reference)
+
+
+def test_part_of_an_older_version_is_made_again(problems: Path, tmp_path: Path) -> None:
+    (reference,), _ = run(problems, tmp_path / "whole")
+    with pytest.raises(Crash), crash_before_write(tmp_path / "out", 14):
+        run(problems, tmp_path / "out")
+    (part,) = list((tmp_path / "out").rglob("part_00000.parquet"))
+    pyarrow.parquet.write_table(pyarrow.parquet.read_table(part).drop_columns(["rule", "score"]), part)
     (path,), _ = run(problems, tmp_path / "out")
     assert content(path) == content(reference)
 

@@ -104,6 +104,19 @@ def test_checkpoints_are_pruned_to_the_newest(run: RunDirectory) -> None:
     assert run.checkpoint_steps() == [15, 100, 105, 110]
 
 
+def test_what_a_user_keeps_beside_the_steps_is_left_alone(run: RunDirectory) -> None:
+    for step in (1, 2):
+        do(run, step)
+    kept = ("checkpoints/step_000002-good", "checkpoints/my_step_2", "trajectories/old_step_000002.parquet")
+    for name in kept:
+        (run.path / name).mkdir()
+    assert run.checkpoint_steps() == [1, 2]
+    assert run.newest_complete_checkpoint(pytest.fail) == 2
+    run.rewind(1)
+    assert run.checkpoint_steps() == [1]
+    assert all((run.path / name).is_dir() for name in kept)
+
+
 def test_the_old_checkpoint_stays_until_the_new_one_is_whole(run: RunDirectory) -> None:
     run.save_checkpoint(1, fill, keep=1)
 

@@ -88,7 +88,7 @@ class Report:
         return {**table, **table.pop("findings"), "ok": self.ok}
 
 
-def _check_golds(report: Report, rows: Sequence[Reading], pool: VerifierPool) -> None:
+def check_golds(report: Report, rows: Sequence[Reading], pool: VerifierPool) -> None:
     """Grade every gold against itself, and see whether it is understood."""
     boxes = ((f"The answer is $\\boxed{{{unbox(row.gold)}}}$.", row.gold, row.question) for row in rows)
     for row, verdict in zip(rows, pool.verify_many(boxes), strict=True):
@@ -181,7 +181,7 @@ def audit(
     answered = [row for row in rows if row.response is not None]
     # Golds stand in boxes, wherever the policy looks for the answers of responses.
     with VerifierPool("boxed", workers, timeout_s) as pool, VerifierPool(policy, workers, timeout_s) as responses:
-        _check_golds(report, rows, pool)
+        check_golds(report, rows, pool)
         _check_questions(report, rows, pool)
         if answered:
             verdicts = _check_responses(report, answered, responses)

@@ -82,13 +82,13 @@ def targets(name: str, steps: str = "", *, recipe: Mapping[str, Any]) -> list[Ta
     for a step that it does not have.
     """
     path = Path(name).expanduser()
-    if path.parent.name == "checkpoints" and is_run(path.parents[1]):
-        for target in _of_run(path.parents[1])[1:]:
-            if Path(target.source).name == path.name:
-                return [target]
     if not is_run(path):
         if steps:
             raise ConfigError(f"--steps chooses checkpoints of a run, and {name} is not a run directory")
+        if path.parent.name == "checkpoints" and is_run(path.parents[1]):
+            for target in _of_run(path.parents[1])[1:]:
+                if Path(target.source).name == path.name:
+                    return [target]
         return [Target(label=path.name or name, source=name, step=None, config=recipe)]
     base, *saved = _of_run(path)
     if not saved:

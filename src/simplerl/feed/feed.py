@@ -36,6 +36,7 @@ from simplerl.feed.samplers import Ledger, PromptSampler, chosen, replacements
 from simplerl.rollout.backend import Request, RolloutBackend, Sampling
 from simplerl.rollout.groups import Prompted, Rollout
 from simplerl.rollout.wire import pack, pack_completion, receive, to_frame, unpack_completion
+from simplerl.runs.directory import checkpoint_steps
 from simplerl.runs.files import write_atomic
 
 
@@ -323,8 +324,7 @@ class Ahead:
 
     def _saved(self) -> int:
         """Return the step of the newest checkpoint, 0 if there is none."""
-        checkpoints = (self.path / "checkpoints").glob("step_*")
-        return max((int(each.name.removeprefix("step_")) for each in checkpoints), default=0)
+        return max(checkpoint_steps(self.path), default=0)
 
     def _prune(self, upto: int, last: int | None = None) -> None:
         """Forget what was sampled for steps up to a checkpoint's, and beyond `last`."""

@@ -57,7 +57,8 @@ FOLDER, JUDGEMENTS, ANSWERS, TABLE = "behaviours", "judgements.jsonl", "answers.
 #: What decides how a model is measured, as far as a protocol says it: evaluations that differ here are not alike.
 HOW = ("template", "sampling", "samples", "seed", "policy", "environment")
 
-_STEP = re.compile(r"step_(\d{1,12})(\.json|\.parquet)?")
+#: What a run calls what it has of a step.
+STEP = re.compile(r"step_(\d{1,12})(\.json|\.parquet)?")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -492,7 +493,7 @@ class Run:
             self._damaged(f"{self.path / folder} cannot be read ({error.strerror}): left out")
             return {}
         for entry in entries:
-            match = _STEP.fullmatch(entry.name)
+            match = STEP.fullmatch(entry.name)
             good = match is not None and (entry.is_file() if match[2] else entry.is_dir())
             if match and good and (match[2] or "") == ending:
                 steps[int(match[1])] = Path(entry.path)
