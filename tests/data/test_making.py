@@ -293,6 +293,7 @@ def test_a_directory_stands_for_the_data_files_in_it(tmp_path: Path) -> None:
     (tmp_path / "svamp").mkdir()
     for name in ("test.jsonl", "train.jsonl"):
         (tmp_path / "svamp" / name).touch()
+    (tmp_path / "b.report.json").touch()
     found = list(benchmark_files([str(tmp_path), "gsm8k"]))
     files = ("a.parquet", "b.jsonl", "svamp/test.jsonl")
     assert found == [*(str(tmp_path / name) for name in files), "gsm8k"]

@@ -15,9 +15,10 @@ import pytest
 from support import Crash, command, crash_before_write, environment, kills_before, run_main, run_small
 
 from simplerl.core.errors import ConfigError, DataError, RunError
+from simplerl.core.types import Problem
 from simplerl.environments import sandbox
 from simplerl.evaluate import benchmarks
-from simplerl.evaluate.benchmarks import load
+from simplerl.evaluate.benchmarks import BENCHMARKS, Loaded, load
 from simplerl.evaluate.figures import check_ks
 from simplerl.evaluate.run import (
     Settings,
@@ -456,6 +457,19 @@ def given(tmp_path: Path, *rows: dict) -> Path:
 def test_forms(first, second, loaded, tmp_path: Path) -> None:
     found = read_responses(given(tmp_path, first, second), loaded)
     assert [(g.problem.id, g.sample, g.response) for g in found] == [("own-0", 0, "a"), ("own-1", 0, "b")]
+
+
+def test_the_index_of_a_row_is_no_id_of_another(tmp_path: Path) -> None:
+    """AMC23's ids leave numbers out, and the original's files name a problem by `idx`, its row."""
+    problems = [
+        Problem(id=f"amc23-{i}", question=f"{i}?", answer="1", source="amc23", meta={"original_id": own})
+        for i, own in enumerate(("0", "2", "5"))
+    ]
+    loaded = Loaded(benchmark=BENCHMARKS["amc23"], problems=problems, sha256="")
+    for key, names in (("idx", (0, 1, 2)), ("id", (0, 2, 5)), ("id", [p.id for p in problems])):
+        rows = [{key: name, "response": f"r{i}"} for i, name in enumerate(names)]
+        found = read_responses(given(tmp_path, *rows), loaded)
+        assert [(g.problem.id, g.response) for g in found] == [(f"amc23-{i}", f"r{i}") for i in range(3)]
 
 
 def test_samples_in_a_list_or_in_rows(loaded, tmp_path: Path) -> None:

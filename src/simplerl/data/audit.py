@@ -68,8 +68,6 @@ class Report:
     """Rule → count, share, and median microseconds of the judgement."""
     responses: int = 0
     statuses: dict[str, int] = field(default_factory=dict)
-    timeout_rate: float = 0.0
-    verdicts_per_second: float = 0.0
     labelled: int = 0
 
     @property
@@ -117,12 +115,9 @@ def _check_questions(report: Report, rows: Sequence[Reading], pool: VerifierPool
 
 def _check_responses(report: Report, rows: Sequence[Reading], pool: VerifierPool) -> list[Verdict]:
     """Judge the responses and compare the verdicts with the labels."""
-    start = time.perf_counter()
     verdicts = pool.verify_many((row.response, row.gold, row.question) for row in rows)
-    report.verdicts_per_second = round(len(rows) / max(time.perf_counter() - start, 1e-9), 1)
     report.responses = len(rows)
     report.statuses = dict(Counter(verdict.status for verdict in verdicts))
-    report.timeout_rate = report.statuses.get("timeout", 0) / len(rows)
     for row, verdict in zip(rows, verdicts, strict=True):
         if row.expected is None:
             continue

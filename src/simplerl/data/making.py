@@ -215,7 +215,8 @@ def benchmark_files(names: Sequence[str]) -> Iterator[str]:
             yield name
             continue
         # As `--data-dir` of an evaluation has them: NAME.jsonl or NAME/test.jsonl.
-        files = sorted(file for file in (*path.iterdir(), *path.glob("*/test.*")) if suffix_of(file))
+        below = (*path.iterdir(), *path.glob("*/test.*"))
+        files = sorted(file for file in below if suffix_of(file) and not file.match("*.report.json"))
         if not files:
             raise DataError(f"directory {path} holds no {', '.join(SUFFIXES)} file to compare with")
         yield from map(str, files)
