@@ -370,7 +370,6 @@ def _row(run: Run, directory: Path, settings: Mapping[str, Any]) -> dict[str, An
     session = run.environment[-1] if run.environment else {}
     packages = session.get("packages")
     figures = {one.step or 0: one.figures.get("acc") for one in run.evaluations if one.figures}
-    steps = [line for step, line in run.lines.items() if step > 0]
     return {
         "name": run.path.relative_to(directory).as_posix() if run.path != directory else run.name,
         "path": str(run.path),
@@ -384,8 +383,8 @@ def _row(run: Run, directory: Path, settings: Mapping[str, Any]) -> dict[str, An
         },
         "base": figures.get(0),
         "final": figures[max(figures)] if figures else None,
-        "tokens": sum(line.get("tokens/sampled") or 0 for line in steps),
-        "seconds": sum(line.get("time/step") or 0 for line in steps),
+        "tokens": run.total("tokens/sampled"),
+        "seconds": run.total("time/step"),
     }
 
 

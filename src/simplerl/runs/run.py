@@ -272,8 +272,7 @@ class Run:
         fine_tuning = self.stage == "sft"
         steps = as_number(self.setting("sft.steps" if fine_tuning else "steps"))
         budget = 0 if fine_tuning else as_number(self.config.get("token_budget"))
-        sampled = sum(as_number(line.get("tokens/sampled", 0)) for line in self.lines.values())
-        return not self.last_step < steps or 0 < budget <= sampled
+        return not self.last_step < steps or 0 < budget <= self.total("tokens/sampled")
 
     @cached_property
     def lines(self) -> dict[int, dict[str, Any]]:
@@ -316,6 +315,11 @@ class Run:
         points = [(step, as_number(line.get(name))) for step, line in self.lines.items()]
         points = [(step, value) for step, value in points if not math.isnan(value)]
         return np.array([step for step, _ in points], np.int64), np.array([value for _, value in points], np.float64)
+
+    def total(self, name: str) -> float:
+        """Return the sum of a metric over the steps of training; what is not a number adds nothing."""
+        steps, values = self.history(name)
+        return float(values[steps > 0].sum())
 
     @cached_property
     def _training(self) -> dict[int, ResponseFile]:
