@@ -301,7 +301,7 @@ def test_labels_are_compared_with_the_verdicts(tmp_path, capsys):
         file.writelines(json.dumps(row) + "\n" for row in rows)
     assert main(["audit", str(path), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert report["labelled"] == 5
+    assert (report["labelled"], "findings" in report) == (5, False), "each kind of finding stands once"
     assert [finding["id"] for finding in report["false_negatives"]] == ["mislabelled"]
     assert [finding["id"] for finding in report["false_positives"]] == ["also"]
     assert sum(rule["count"] for rule in report["rules"].values()) == 5
