@@ -144,6 +144,9 @@ def test_runs_compare_with_themselves(tmp_path: Path, capsys) -> None:
 def test_nothing_to_compare(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="does not exist"):
         sides(str(tmp_path / "none"))
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match=r"file is a file; give .*, or RUN@STEP"):
+        sides(str(tmp_path / "file"))
     with pytest.raises(RunError, match="no finished evaluation"):
         sides(str(tmp_path))
     result(tmp_path / "m" / "1", "A", {"p": "rw"})

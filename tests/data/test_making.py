@@ -157,6 +157,12 @@ def test_pass_rates_within_bounds() -> None:
             by_pass_rate(problems, least=least, most=most)
 
 
+@pytest.mark.parametrize("rate", [87.5, -0.5])
+def test_a_pass_rate_is_a_share(rate: float) -> None:
+    with pytest.raises(DataError, match=rf"d\.jsonl:2: pass_rate must be a share between 0 and 1, got {rate}"):
+        by_pass_rate([problem(0, pass_rate=0.5), problem(1, pass_rate=rate)], least=0, most=1)
+
+
 def test_histogram() -> None:
     rates = [0.0, 0.125, 0.25, 0.26, 0.5, 0.75, 0.875, 1.0, 1.0]
     problems = [problem(index, pass_rate=rate) for index, rate in enumerate(rates)]

@@ -28,7 +28,7 @@ from simplerl.ops.statistics import (
 )
 from simplerl.runs.files import flatten
 from simplerl.runs.responses import Answer, by_problem
-from simplerl.runs.run import HOW, Evaluation, Run, find_runs, how, is_run, results
+from simplerl.runs.run import HOW, Evaluation, Run, find_runs, how, is_run, results, why_not
 
 #: Parts of a protocol that must be equal for a difference to be the models' own.
 FAIR = (*(name for name in HOW if name != "samples"), "data_sha256")
@@ -45,7 +45,7 @@ def sides(name: str) -> dict[str, Evaluation]:
     if not path.exists() and run and step.isdecimal() and is_run(run):
         return _of_run(Run(Path(run)), int(step))
     if not path.is_dir():
-        raise RunError(f"{name} does not exist; give the directory of a result, or RUN@STEP for a run's evaluation")
+        raise RunError(f"{name} {why_not(path)}, or RUN@STEP for a run's evaluation")
     if is_run(path):
         return _of_run(Run(path), None)
     there: dict[str, Evaluation] = {}

@@ -144,6 +144,9 @@ def by_pass_rate(problems: Sequence[Problem], *, least: float, most: float) -> F
     """Keep the problems whose `pass_rate` lies within bounds; one without it is removed."""
     if not 0 <= least <= most <= 1:
         raise ConfigError(f"pass rates lie between 0 and 1, the least first: got {least} and {most}")
+    for item in problems:
+        if not 0 <= (rate := item.meta.get("pass_rate") or 0) <= 1:
+            raise DataError(f"{item.meta.get('place', item.id)}: pass_rate must be a share between 0 and 1, got {rate}")
 
     def why(item: Problem) -> dict[str, Any] | None:
         rate = item.meta.get("pass_rate")

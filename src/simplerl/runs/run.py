@@ -211,7 +211,7 @@ class Run:
         self.is_result = not is_run(self.path) and is_result(self.path)
         """Whether it is a result of `simplerl eval`: one evaluation and no training."""
         if not self.is_result and not is_run(self.path):
-            raise RunError(f"{path} {_why_not(self.path)}")
+            raise RunError(f"{path} {why_not(self.path)}")
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -506,7 +506,7 @@ class Run:
         return dict(sorted(steps.items()))
 
 
-def _why_not(path: Path) -> str:
+def why_not(path: Path) -> str:
     """Return what is wrong with a path that is neither run nor result, and what to give instead."""
     wanted = "give the directory of a run, or of a result of `simplerl eval`"
     if not path.is_dir():
@@ -599,7 +599,7 @@ def series(path: Path, warn: Callable[[str], None]) -> list[tuple[str, list[Eval
             raise RunError(f"{path} has no evaluation yet; the first is made before the first step")
         return [(run.name, evaluations)]
     if not path.is_dir():
-        raise RunError(f"{path} does not exist; give a run directory, or a directory of results of `simplerl eval`")
+        raise RunError(f"{path} {why_not(path)}")
     groups = defaultdict[tuple[str, ...], list[Evaluation]](list)
     for evaluation in results(path, warn):
         groups[_group(evaluation)].append(evaluation)
