@@ -3,8 +3,10 @@
 import errno
 import json
 import os
+import threading
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pytest
 from support import assert_same_run, fingerprint, group, run_small, trajectory
@@ -171,6 +173,15 @@ def test_lock_keeps_a_second_writer_out(run: RunDirectory) -> None:
     run.__exit__()
     with RunDirectory(run.path) as second:
         assert second.path == run.path
+
+
+def test_who_only_looks_keeps_nobody_out(tmp_path: Path) -> None:
+    """`simplerl status` holds the lock for a moment, in which a run may begin."""
+    looking = filelock.FileLock(tmp_path / ".lock", thread_local=False)
+    looking.acquire()
+    threading.Timer(0.1, looking.release).start()
+    with RunDirectory(tmp_path) as run:
+        assert run.path == tmp_path
 
 
 def test_names_are_taken_or_free(tmp_path: Path) -> None:
