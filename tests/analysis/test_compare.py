@@ -144,6 +144,9 @@ def test_runs_compare_with_themselves(tmp_path: Path, capsys) -> None:
 def test_nothing_to_compare(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="does not exist"):
         sides(str(tmp_path / "none"))
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match=r"file is a file; give .*, or RUN@STEP"):
+        sides(str(tmp_path / "file"))
     with pytest.raises(RunError, match="no finished evaluation"):
         sides(str(tmp_path))
     result(tmp_path / "m" / "1", "A", {"p": "rw"})
@@ -244,6 +247,8 @@ def test_a_row_says_what_is_unusual(tmp_path: Path) -> None:
     run_of(tmp_path / "b", seed=1)
     run_of(tmp_path / "deep" / "c", optimizer={"lr": 0.01}, output_dir="elsewhere")
     run_of(tmp_path / "d", session={**SESSION, "packages": {"simplerl": "0.2.0"}}, new_setting=3)
+    with (tmp_path / "b" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 3, "tokens/sampled": "many", "time/step": [1]}\n')
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "metrics.jsonl").write_text("{")
     table = tracked(tmp_path)
@@ -256,6 +261,7 @@ def test_a_row_says_what_is_unusual(tmp_path: Path) -> None:
     assert table["usual"]["optimizer.lr"] == 0.001
     first = table["runs"][0]
     assert (first["steps"], first["tokens"], first["seconds"], first["finished"]) == (2, 20, 1.0, False)
+    assert [one["tokens"] for one in table["runs"]] == [20] * 4, "what is not a number adds nothing"
     assert first["versions"]["simplerl"] == "0.1.0"
     assert first["versions"]["git_commit"] == "c0ffee"
     assert table["runs"][2]["versions"]["simplerl"] == "0.2.0"

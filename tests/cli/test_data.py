@@ -301,10 +301,9 @@ def test_labels_are_compared_with_the_verdicts(tmp_path, capsys):
         file.writelines(json.dumps(row) + "\n" for row in rows)
     assert main(["audit", str(path), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert report["labelled"] == 5
+    assert (report["labelled"], "findings" in report) == (5, False), "each kind of finding stands once"
     assert [finding["id"] for finding in report["false_negatives"]] == ["mislabelled"]
     assert [finding["id"] for finding in report["false_positives"]] == ["also"]
-    assert report["timeout_rate"] == 0
     assert sum(rule["count"] for rule in report["rules"].values()) == 5
     assert sum(rule["share"] for rule in report["rules"].values()) == pytest.approx(1)
     assert main(["audit", str(path)]) == 0
@@ -318,7 +317,6 @@ def test_given_responses_are_judged_by_the_policy(tmp_path, capsys):
         assert main(["audit", path, "--policy", policy, "--json"]) == 0
         report = json.loads(capsys.readouterr().out)
         assert (report["statuses"], report["responses"], report["labelled"]) == (statuses, 2, 0)
-        assert report["verdicts_per_second"] > 0
     with pytest.raises(DataError, match=r"data\.jsonl:1: .*question"):
         read(path)
 

@@ -1,6 +1,7 @@
 """Files of problems: GSM8K-style, MATH-style and plain, as JSONL, JSON and Parquet."""
 
 import gzip
+import io
 import json
 from datetime import date
 from decimal import Decimal
@@ -210,6 +211,12 @@ def test_files_in_other_wrappings(name: str, content: bytes, tmp_path: Path) -> 
     assert [row.gold for row in rows_to_audit(str(tmp_path / name))] == ["0", "1", "2"]
 
 
+def parquet(**columns: object) -> bytes:
+    file = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table(columns), file)
+    return file.getvalue()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -218,6 +225,12 @@ def test_files_in_other_wrappings(name: str, content: bytes, tmp_path: Path) -> 
         ("d.jsonl", b"\xff\xfe\x00\xd8\n\x00", "not valid UTF-16"),
         ("d.json", b'{\n "question": 1}', "d.json:1: not valid JSON, as one list or one object a line"),
         ("d.csv", LINES, "the ending must be one of"),
+        ("d.parquet", LINES, "not a readable Parquet file"),
+        (
+            "d.parquet",
+            parquet(question=["1?"], answer=pyarrow.array([b"\xff"]).view("string")),
+            "not a readable Parquet file: .*can't decode",
+        ),
     ],
 )
 def test_files_that_are_damaged(name: str, content: bytes, message: str, tmp_path: Path) -> None:

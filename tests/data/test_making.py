@@ -29,6 +29,7 @@ from simplerl.data.making import (
     words,
     write,
 )
+from simplerl.verify import VerifierPool
 
 
 def problem(index: int, *, source: str = "d", level: str = "", answer: str = "1", **meta: object) -> Problem:
@@ -156,6 +157,12 @@ def test_pass_rates_within_bounds() -> None:
             by_pass_rate(problems, least=least, most=most)
 
 
+@pytest.mark.parametrize("rate", [87.5, -0.5])
+def test_a_pass_rate_is_a_share(rate: float) -> None:
+    with pytest.raises(DataError, match=rf"d\.jsonl:2: pass_rate must be a share between 0 and 1, got {rate}"):
+        by_pass_rate([problem(0, pass_rate=0.5), problem(1, pass_rate=rate)], least=0, most=1)
+
+
 def test_histogram() -> None:
     rates = [0.0, 0.125, 0.25, 0.26, 0.5, 0.75, 0.875, 1.0, 1.0]
     problems = [problem(index, pass_rate=rate) for index, rate in enumerate(rates)]
@@ -171,6 +178,13 @@ def test_golds_that_cannot_be_judged() -> None:
     assert [(item["id"], item["place"]) for item in removed] == [("d-1", "d.jsonl:2")]
     assert removed[0]["why"]
     assert [count for _, count in rows] == [1, 0, 0]
+
+
+def test_checking_golds_judges_each_once(monkeypatch) -> None:
+    judged = []
+    monkeypatch.setattr(VerifierPool, "judge", lambda *arguments: judged.append(arguments))
+    kept, *_ = by_gold([problem(0, answer="3+4")], workers=1, timeout_s=2.0)
+    assert (len(kept), judged) == (1, [])
 
 
 # -- tiers -------------------------------------------------------------------------------------------------------------
@@ -285,6 +299,7 @@ def test_a_directory_stands_for_the_data_files_in_it(tmp_path: Path) -> None:
     (tmp_path / "svamp").mkdir()
     for name in ("test.jsonl", "train.jsonl"):
         (tmp_path / "svamp" / name).touch()
+    (tmp_path / "b.report.json").touch()
     found = list(benchmark_files([str(tmp_path), "gsm8k"]))
     files = ("a.parquet", "b.jsonl", "svamp/test.jsonl")
     assert found == [*(str(tmp_path / name) for name in files), "gsm8k"]

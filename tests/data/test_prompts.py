@@ -59,7 +59,7 @@ def test_a_tokenizer_without_the_token_is_said(tokenizer_64) -> None:
 
 def test_the_first_difference_is_shown() -> None:
     made = prompter("qwen-boxed")
-    same = made.text(problem(), None)
+    same = made.template.render(problem(), None)
     theirs = same.replace("\\boxed{}", "\\boxed{{}}")
     assert difference([problem(0, same), problem(1)], made, None) is None
     said = difference([problem(0, same), problem(1, theirs), problem(2, theirs)], made, None)

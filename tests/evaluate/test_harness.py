@@ -10,7 +10,7 @@ from support import run_main
 
 from simplerl.data.prompts import prompter
 from simplerl.evaluate.harness import evaluate, render, scores
-from simplerl.evaluate.run import Settings, targets
+from simplerl.evaluate.run import Settings, Target, prompt_settings, targets
 
 
 def test_the_last_question_is_opened() -> None:
@@ -68,6 +68,14 @@ def test_another_number_of_examples_or_another_limit_is_another_file(monkeypatch
         evaluate(target, ["t"], Settings(**settings), fewshot=fewshot, output=tmp_path, say=lambda line: None)
     names = [file.stem.rpartition("_")[0] for file in (tmp_path / "cub-qwen").iterdir()]
     assert names == ["harness_t"] * 5
+
+
+def test_a_run_keeps_its_system_message() -> None:
+    target = Target(
+        label="r@1", source="r", step=1, config={"prompt": {"system": "Be brief.", "special_tokens": "bos"}}
+    )
+    assert prompt_settings("chat", target) == {"system": "Be brief.", "special_tokens": "bos"}
+    assert prompt_settings("plain", target) == {"system": "", "special_tokens": "bos"}
 
 
 def test_a_task_of_our_own(tmp_path: Path, capsys) -> None:

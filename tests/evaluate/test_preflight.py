@@ -7,7 +7,7 @@ from support import run_main
 
 from simplerl.config.resolve import resolve
 from simplerl.core.types import Problem
-from simplerl.evaluate.preflight import after_answer, by_level, choose, openers, recommend, runs_on
+from simplerl.evaluate.preflight import after_answer, choose, mixed_by_level, openers, recommend, runs_on
 from simplerl.runs.responses import Answer
 
 LONG = " and so on" * 10
@@ -62,7 +62,7 @@ def template(acc: float, half: float, boxed: float, **over) -> dict:
         "boxed": figure(boxed),
         "truncated": figure(0.0),
         "openers": {},
-        "by_level": {},
+        "mixed_by_level": {},
     }
     return {**fields, **over}
 
@@ -73,11 +73,8 @@ def test_of_those_that_may_be_best_the_one_that_boxes() -> None:
 
 
 def test_stops_and_tier() -> None:
-    levels = {
-        level: {"acc": 0.5, "mixed": mixed, "problems": 4}
-        for level, mixed in zip("12345", (0, 0.2, 1, 1, 0.9), strict=True)
-    }
-    measured = {"a": template(0.5, 0.1, 0.9, openers={"Question:": 0.6, "Then": 0.1}, by_level=levels)}
+    levels = dict(zip("12345", (0, 0.2, 1, 1, 0.9), strict=True))
+    measured = {"a": template(0.5, 0.1, 0.9, openers={"Question:": 0.6, "Then": 0.1}, mixed_by_level=levels)}
     found = recommend(measured)
     assert found["stop"] == ["Question:"]
     assert found["tier"] == "hard"
@@ -118,8 +115,8 @@ NAN = float("nan")
 
 def found(acc: float, *, problems: int = 4, **more) -> dict:
     figure = {"value": acc, "low": acc, "high": acc, "problems": problems}
-    plain = {"acc": figure, "boxed": figure, "truncated": figure, "tokens": figure, "openers": {}, "by_level": {}}
-    return {"measured": 4, "left_out": 0, **plain, **more}
+    plain = {"acc": figure, "boxed": figure, "truncated": figure, "tokens": figure, "openers": {}}
+    return {"measured": 4, "left_out": 0, "mixed_by_level": {}, **plain, **more}
 
 
 def test_template_whose_responses_cannot_be_judged_is_not_recommended() -> None:
@@ -130,9 +127,10 @@ def test_template_whose_responses_cannot_be_judged_is_not_recommended() -> None:
 
 
 def test_undecided_samples_are_left_out_of_a_levels_share() -> None:
-    member = {"problem_id": "p", "sample": 0, "level": "1", "kind": "", "response": "", "tokens": 1}
-    answers = [Answer(**member, stop_reason="eos", extracted=None, status=s) for s in ("correct", "timeout")]
-    assert by_level(answers) == {"1": {"acc": 1.0, "mixed": 0.0, "problems": 1}}
+    member = {"sample": 0, "level": "1", "kind": "", "response": "", "tokens": 1, "stop_reason": "eos"}
+    judged = [("p", "correct"), ("p", "timeout"), ("q", "correct"), ("q", "wrong")]
+    answers = [Answer(**member, problem_id=name, extracted=None, status=status) for name, status in judged]
+    assert mixed_by_level(answers) == {"1": 0.5}
 
 
 def test_the_recommended_command_can_be_typed(monkeypatch, capsys) -> None:

@@ -15,9 +15,10 @@ import pytest
 from support import Crash, command, crash_before_write, environment, kills_before, run_main, run_small
 
 from simplerl.core.errors import ConfigError, DataError, RunError
+from simplerl.core.types import Problem
 from simplerl.environments import sandbox
 from simplerl.evaluate import benchmarks
-from simplerl.evaluate.benchmarks import load
+from simplerl.evaluate.benchmarks import BENCHMARKS, Loaded, load
 from simplerl.evaluate.figures import check_ks
 from simplerl.evaluate.run import (
     Settings,
@@ -252,6 +253,8 @@ def test_steps_of_a_run(tmp_path: Path) -> None:
         targets(path, "some", recipe={})
     with pytest.raises(ConfigError, match="not a run directory"):
         targets("cub-qwen", "all", recipe={})
+    with pytest.raises(ConfigError, match="not a run directory"):
+        targets(f"{path}/checkpoints/step_000002", "all", recipe={})
 
 
 def test_run_without_checkpoints(tmp_path: Path) -> None:
@@ -333,6 +336,16 @@ def test_part_with_damage_in_the_middle_is_made_again(problems: Path, tmp_path: 
     (part,) = list((tmp_path / "out").rglob("part_00000.parquet"))
     sound = part.read_bytes()
     part.write_bytes(sound[:4] + b"\0" * 2000 + sound[2004:])
+    (path,), _ = run(problems, tmp_path / "out")
+    assert content(path) == content(reference)
+
+
+def test_part_of_an_older_version_is_made_again(problems: Path, tmp_path: Path) -> None:
+    (reference,), _ = run(problems, tmp_path / "whole")
+    with pytest.raises(Crash), crash_before_write(tmp_path / "out", 14):
+        run(problems, tmp_path / "out")
+    (part,) = list((tmp_path / "out").rglob("part_00000.parquet"))
+    pyarrow.parquet.write_table(pyarrow.parquet.read_table(part).drop_columns(["rule", "score"]), part)
     (path,), _ = run(problems, tmp_path / "out")
     assert content(path) == content(reference)
 
@@ -449,6 +462,19 @@ def given(tmp_path: Path, *rows: dict) -> Path:
 def test_forms(first, second, loaded, tmp_path: Path) -> None:
     found = read_responses(given(tmp_path, first, second), loaded)
     assert [(g.problem.id, g.sample, g.response) for g in found] == [("own-0", 0, "a"), ("own-1", 0, "b")]
+
+
+def test_the_index_of_a_row_is_no_id_of_another(tmp_path: Path) -> None:
+    """AMC23's ids leave numbers out, and the original's files name a problem by `idx`, its row."""
+    problems = [
+        Problem(id=f"amc23-{i}", question=f"{i}?", answer="1", source="amc23", meta={"original_id": own})
+        for i, own in enumerate(("0", "2", "5"))
+    ]
+    loaded = Loaded(benchmark=BENCHMARKS["amc23"], problems=problems, sha256="")
+    for key, names in (("idx", (0, 1, 2)), ("id", (0, 2, 5)), ("id", [p.id for p in problems])):
+        rows = [{key: name, "response": f"r{i}"} for i, name in enumerate(names)]
+        found = read_responses(given(tmp_path, *rows), loaded)
+        assert [(g.problem.id, g.response) for g in found] == [(f"amc23-{i}", f"r{i}") for i in range(3)]
 
 
 def test_samples_in_a_list_or_in_rows(loaded, tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 import errno
 import json
 import os
+import threading
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pytest
 from support import assert_same_run, fingerprint, group, run_small, trajectory
@@ -104,6 +106,19 @@ def test_checkpoints_are_pruned_to_the_newest(run: RunDirectory) -> None:
     assert run.checkpoint_steps() == [15, 100, 105, 110]
 
 
+def test_what_a_user_keeps_beside_the_steps_is_left_alone(run: RunDirectory) -> None:
+    for step in (1, 2):
+        do(run, step)
+    kept = ("checkpoints/step_000002-good", "checkpoints/my_step_2", "trajectories/old_step_000002.parquet")
+    for name in kept:
+        (run.path / name).mkdir()
+    assert run.checkpoint_steps() == [1, 2]
+    assert run.newest_complete_checkpoint(pytest.fail) == 2
+    run.rewind(1)
+    assert run.checkpoint_steps() == [1]
+    assert all((run.path / name).is_dir() for name in kept)
+
+
 def test_the_old_checkpoint_stays_until_the_new_one_is_whole(run: RunDirectory) -> None:
     run.save_checkpoint(1, fill, keep=1)
 
@@ -158,6 +173,15 @@ def test_lock_keeps_a_second_writer_out(run: RunDirectory) -> None:
     run.__exit__()
     with RunDirectory(run.path) as second:
         assert second.path == run.path
+
+
+def test_who_only_looks_keeps_nobody_out(tmp_path: Path) -> None:
+    """`simplerl status` holds the lock for a moment, in which a run may begin."""
+    looking = filelock.FileLock(tmp_path / ".lock", thread_local=False)
+    looking.acquire()
+    threading.Timer(0.1, looking.release).start()
+    with RunDirectory(tmp_path) as run:
+        assert run.path == tmp_path
 
 
 def test_names_are_taken_or_free(tmp_path: Path) -> None:

@@ -414,6 +414,9 @@ def test_a_damaged_result_is_named_or_refused(tmp_path: Path) -> None:
 def test_nothing_to_read(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="does not exist"):
         series(tmp_path / "x", pytest.fail)
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="file is a file"):
+        series(tmp_path / "file", pytest.fail)
     with pytest.raises(RunError, match="nor a finished result"):
         series(tmp_path, pytest.fail)
     with pytest.raises(RunError, match="no evaluation yet"):

@@ -28,7 +28,7 @@ from simplerl.ops.statistics import (
 )
 from simplerl.runs.files import flatten
 from simplerl.runs.responses import Answer, by_problem
-from simplerl.runs.run import HOW, Evaluation, Run, find_runs, how, is_run, results
+from simplerl.runs.run import HOW, Evaluation, Run, find_runs, how, is_run, results, why_not
 
 #: Parts of a protocol that must be equal for a difference to be the models' own.
 FAIR = (*(name for name in HOW if name != "samples"), "data_sha256")
@@ -45,7 +45,7 @@ def sides(name: str) -> dict[str, Evaluation]:
     if not path.exists() and run and step.isdecimal() and is_run(run):
         return _of_run(Run(Path(run)), int(step))
     if not path.is_dir():
-        raise RunError(f"{name} does not exist; give the directory of a result, or RUN@STEP for a run's evaluation")
+        raise RunError(f"{name} {why_not(path)}, or RUN@STEP for a run's evaluation")
     if is_run(path):
         return _of_run(Run(path), None)
     there: dict[str, Evaluation] = {}
@@ -370,7 +370,6 @@ def _row(run: Run, directory: Path, settings: Mapping[str, Any]) -> dict[str, An
     session = run.environment[-1] if run.environment else {}
     packages = session.get("packages")
     figures = {one.step or 0: one.figures.get("acc") for one in run.evaluations if one.figures}
-    steps = [line for step, line in run.lines.items() if step > 0]
     return {
         "name": run.path.relative_to(directory).as_posix() if run.path != directory else run.name,
         "path": str(run.path),
@@ -384,8 +383,8 @@ def _row(run: Run, directory: Path, settings: Mapping[str, Any]) -> dict[str, An
         },
         "base": figures.get(0),
         "final": figures[max(figures)] if figures else None,
-        "tokens": sum(line.get("tokens/sampled") or 0 for line in steps),
-        "seconds": sum(line.get("time/step") or 0 for line in steps),
+        "tokens": run.total("tokens/sampled"),
+        "seconds": run.total("time/step"),
     }
 
 

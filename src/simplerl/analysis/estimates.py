@@ -105,12 +105,12 @@ class Band:
 def measured(path: Path, measure: Measure) -> float:
     """Return a measure of a finished run; NaN where it has no value (a mean over nothing)."""
     run = Run(path)
-    if measure.where in ("last", "sum"):
+    if measure.where == "sum":
+        return run.total(str(measure.path[0]))
+    if measure.where == "last":
         steps, values = run.history(str(measure.path[0]))
-        values = values[steps > 0]
-        if measure.where == "sum":
-            return float(values.sum())
-        return float(values[-LAST_STEPS:].mean()) if len(values) else math.nan
+        last = values[steps > 0][-LAST_STEPS:]
+        return float(last.mean()) if len(last) else math.nan
     if measure.where == "base":
         return _figure(run, 0, measure.path)
     return _figure(run, run.last_step, measure.path) - (_figure(run, 0, measure.path) if measure.where == "gain" else 0)

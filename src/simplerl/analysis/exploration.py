@@ -15,7 +15,7 @@ import numpy as np
 
 from simplerl.core.errors import ConfigError, RunError
 from simplerl.ops import exploration as ops
-from simplerl.ops.statistics import difference_figure, pass_at_k, powers_up_to, ratio_figures
+from simplerl.ops.statistics import difference_figure, intervals, pass_at_k, powers_up_to, ratio_figures
 from simplerl.runs.metrics import as_number
 from simplerl.runs.responses import Answer, by_problem
 from simplerl.runs.run import Evaluation, Run, is_run, read_series
@@ -48,11 +48,8 @@ class Point:
             raise ConfigError(f"--s {','.join(map(str, tops))}: S must be between 1 and K = {among}")
         measured = {problem: _of_problem(group, self.samples, among, tops, wanted) for problem, group in groups.items()}
         names = list(dict.fromkeys(name for values in measured.values() for name in values))
-        above_PM = np.array([[values.get(name, 0.0) for name in names] for values in measured.values()], dtype=float)
-        below_PM = np.array([[float(name in values) for name in names] for values in measured.values()])
-        self.figures = ratio_figures(
-            above_PM, below_PM, names, shares=[name for name in names if name.startswith(_SURE)]
-        )
+        sums = [{name: (value, 1.0) for name, value in values.items()} for values in measured.values()]
+        self.figures = intervals(sums, names, shares=[name for name in names if name.startswith(_SURE)])
         """Name (docs/exploration.md) → {value, low, high, problems}: `pass@4`, `pass@8-2`, `distinct_answers` …"""
         self.by_problem = {
             name: {p: values[name] for p, values in measured.items() if name in values} for name in names

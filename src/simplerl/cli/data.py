@@ -226,7 +226,6 @@ def _audit_lines(report: Report, show: int) -> Iterator[str]:
     if report.responses:
         counts = ", ".join(f"{status} {count}" for status, count in sorted(report.statuses.items()))
         yield f"\n  responses     {report.responses}: {counts}"
-        yield f"  time-outs     {100 * report.timeout_rate:.2f}%   speed {report.verdicts_per_second:,.0f} verdicts/s"
     if report.labelled:
         negatives, positives = count["false_negatives"], count["false_positives"]
         accuracy = 1 - (negatives + positives) / report.labelled

@@ -68,8 +68,6 @@ class Report:
     """Rule → count, share, and median microseconds of the judgement."""
     responses: int = 0
     statuses: dict[str, int] = field(default_factory=dict)
-    timeout_rate: float = 0.0
-    verdicts_per_second: float = 0.0
     labelled: int = 0
 
     @property
@@ -85,13 +83,14 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """Return the report as plain data."""
         table = asdict(self)
-        return {**table, **table.pop("findings"), "ok": self.ok}
+        return {**table.pop("findings"), **table, "ok": self.ok}
 
 
-def _check_golds(report: Report, rows: Sequence[Reading], pool: VerifierPool) -> None:
+def check_golds(report: Report, rows: Sequence[Reading], pool: VerifierPool) -> list[Verdict]:
     """Grade every gold against itself, and see whether it is understood."""
     boxes = ((f"The answer is $\\boxed{{{unbox(row.gold)}}}$.", row.gold, row.question) for row in rows)
-    for row, verdict in zip(rows, pool.verify_many(boxes), strict=True):
+    verdicts = pool.verify_many(boxes)
+    for row, verdict in zip(rows, verdicts, strict=True):
         if verdict.status == "unjudgeable":
             report.add("unjudgeable", row, None, verdict.detail)
         elif not verdict.correct:
@@ -100,6 +99,7 @@ def _check_golds(report: Report, rows: Sequence[Reading], pool: VerifierPool) ->
             bare = unbox(row.gold)
             if why := "too long" if len(bare) > MAX_ANSWER_CHARS else reading(bare).problem:
                 report.add("literal", row, None, f"only the same text matches: {why}")
+    return verdicts
 
 
 def _check_questions(report: Report, rows: Sequence[Reading], pool: VerifierPool) -> None:
@@ -117,12 +117,9 @@ def _check_questions(report: Report, rows: Sequence[Reading], pool: VerifierPool
 
 def _check_responses(report: Report, rows: Sequence[Reading], pool: VerifierPool) -> list[Verdict]:
     """Judge the responses and compare the verdicts with the labels."""
-    start = time.perf_counter()
     verdicts = pool.verify_many((row.response, row.gold, row.question) for row in rows)
-    report.verdicts_per_second = round(len(rows) / max(time.perf_counter() - start, 1e-9), 1)
     report.responses = len(rows)
     report.statuses = dict(Counter(verdict.status for verdict in verdicts))
-    report.timeout_rate = report.statuses.get("timeout", 0) / len(rows)
     for row, verdict in zip(rows, verdicts, strict=True):
         if row.expected is None:
             continue
@@ -181,12 +178,9 @@ def audit(
     answered = [row for row in rows if row.response is not None]
     # Golds stand in boxes, wherever the policy looks for the answers of responses.
     with VerifierPool("boxed", workers, timeout_s) as pool, VerifierPool(policy, workers, timeout_s) as responses:
-        _check_golds(report, rows, pool)
+        verdicts = check_golds(report, rows, pool)
         _check_questions(report, rows, pool)
         if answered:
-            verdicts = _check_responses(report, answered, responses)
-        else:
-            answered = rows
-            verdicts = [pool.judge(unbox(row.gold), row.gold) for row in rows]
-        _measure_rules(report, answered, verdicts, pool)
+            rows, verdicts = answered, _check_responses(report, answered, responses)
+        _measure_rules(report, rows, verdicts, pool)
     return report

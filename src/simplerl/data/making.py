@@ -23,10 +23,11 @@ from typing import Any, NamedTuple
 from simplerl import __version__, data
 from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.types import Problem
-from simplerl.data.audit import KINDS, audit
+from simplerl.data.audit import KINDS, Report, check_golds
 from simplerl.data.problems import TAKEN, ProblemSet, Reading, choices_of, question_in, question_of
 from simplerl.data.rows import SUFFIXES, read_rows, stem_of, suffix_of
 from simplerl.runs.files import make_directory, write_atomic, write_json
+from simplerl.verify.pool import VerifierPool
 
 #: What a row does not repeat of `Problem.meta`: it has fields of its own for it, or it is of this reading alone.
 _OWN = TAKEN - {"solution", "tests", "pass_rate", "pass_rate_samples"} | {"stem"}
@@ -143,6 +144,9 @@ def by_pass_rate(problems: Sequence[Problem], *, least: float, most: float) -> F
     """Keep the problems whose `pass_rate` lies within bounds; one without it is removed."""
     if not 0 <= least <= most <= 1:
         raise ConfigError(f"pass rates lie between 0 and 1, the least first: got {least} and {most}")
+    for item in problems:
+        if not 0 <= (rate := item.meta.get("pass_rate") or 0) <= 1:
+            raise DataError(f"{item.meta.get('place', item.id)}: pass_rate must be a share between 0 and 1, got {rate}")
 
     def why(item: Problem) -> dict[str, Any] | None:
         rate = item.meta.get("pass_rate")
@@ -159,13 +163,16 @@ def by_pass_rate(problems: Sequence[Problem], *, least: float, most: float) -> F
 
 def by_gold(problems: Sequence[Problem], *, workers: int, timeout_s: float) -> Filtered:
     """Keep the problems whose gold the verifier can judge."""
-    readings = [Reading(id=item.id, place="", problem=item) for item in problems]
-    findings = audit(readings, "", workers=workers, timeout_s=timeout_s).findings
+    report = Report(name="")
+    with VerifierPool("boxed", workers, timeout_s) as pool:
+        golds = [item for item in problems if "tests" not in item.meta]
+        check_golds(report, [Reading(id=item.id, place="", problem=item) for item in golds], pool)
+    findings = report.findings
     why = {finding.id: finding.why for kind in ("rejected", "unjudgeable") for finding in findings[kind]}
     kept, removed = part(problems, lambda item: {"gold": item.answer, "why": why[item.id]} if item.id in why else None)
     rows = [(KINDS[kind], len(findings[kind])) for kind in ("rejected", "unjudgeable", "literal")]
-    report = {"same_text_only": [asdict(item) for item in findings["literal"]]}
-    return Filtered(kept, removed, "why", "golds against themselves", rows, report)
+    literal = {"same_text_only": [asdict(item) for item in findings["literal"]]}
+    return Filtered(kept, removed, "why", "golds against themselves", rows, literal)
 
 
 def histogram(problems: Sequence[Problem]) -> dict[str, int]:
@@ -211,7 +218,8 @@ def benchmark_files(names: Sequence[str]) -> Iterator[str]:
             yield name
             continue
         # As `--data-dir` of an evaluation has them: NAME.jsonl or NAME/test.jsonl.
-        files = sorted(file for file in (*path.iterdir(), *path.glob("*/test.*")) if suffix_of(file))
+        below = (*path.iterdir(), *path.glob("*/test.*"))
+        files = sorted(file for file in below if suffix_of(file) and not file.match("*.report.json"))
         if not files:
             raise DataError(f"directory {path} holds no {', '.join(SUFFIXES)} file to compare with")
         yield from map(str, files)

@@ -129,14 +129,10 @@ class Prompter:
     template: AnyTemplate
     special_tokens: str = "none"  # `auto`, `none` or `bos`: see `prompt.special_tokens`
 
-    def text(self, problem: Problem, tokenizer: Any) -> str:
-        """Return the prompt as text, without what the policy adds."""
-        return self.template.render(problem, tokenizer)
-
     def ids(self, problem: Problem, tokenizer: Any) -> list[int]:
         """Return the prompt's token ids, exactly as the model is to see them."""
         # Not verbose: whether a prompt fits the context is checked, and said, by whoever uses it.
-        ids = tokenizer.encode(self.text(problem, tokenizer), add_special_tokens=False, verbose=False)
+        ids = tokenizer.encode(self.template.render(problem, tokenizer), add_special_tokens=False, verbose=False)
         if not self.begins(tokenizer):
             return ids
         begin = tokenizer.bos_token_id
@@ -170,7 +166,7 @@ def difference(problems: Sequence[Problem], prompts: Prompter, tokenizer: Any) -
     if isinstance(prompts.template, FromData):
         return None
     own = [p for p in problems if len(p.meta.get("messages", ())) == 1]
-    pairs = [(p, p.meta["messages"][0][1], prompts.text(p, tokenizer)) for p in own]
+    pairs = [(p, p.meta["messages"][0][1], prompts.template.render(p, tokenizer)) for p in own]
     differing = [pair for pair in pairs if pair[1] != pair[2]]
     if not differing:
         return None

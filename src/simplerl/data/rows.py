@@ -106,7 +106,7 @@ def _read_parquet(path: Path) -> Iterator[Row]:
         batches = pyarrow.parquet.ParquetFile(path).iter_batches()
         for index, value in enumerate(value for batch in batches for value in batch.to_pylist()):
             yield _record(value, f"{path}[{index}]")
-    except (pyarrow.ArrowInvalid, OSError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:  # Text that is not UTF-8, odd dates.
         raise DataError(f"{path}: not a readable Parquet file: {error}") from error
 
 

@@ -15,11 +15,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
 
-import numpy as np
-
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import TrajectoryGroup, VerdictStatus
-from simplerl.ops.statistics import majority_at_k, pass_at_k, powers_up_to, ratio_figures
+from simplerl.ops.statistics import intervals, majority_at_k, pass_at_k, powers_up_to
 from simplerl.runs.responses import Answer, answers_of, by_problem
 from simplerl.runs.run import greedy_figures
 from simplerl.verify import equal, extract
@@ -89,19 +87,6 @@ def figures(answers: Sequence[Answer], *, ks: Sequence[int] = (), votes: bool = 
         "verdicts": {status: statuses[status] for status in get_args(VerdictStatus)},
         **{f"by_{part}": {value: figure[f"{part}:{value}"] for value in values} for part, values in parts.items()},
     }
-
-
-def intervals(
-    sums: Sequence[Mapping[str, tuple[float, float]]], names: Sequence[str], *, shares: Sequence[str]
-) -> dict[str, dict[str, Any]]:
-    """Return measure → figure of the (sum, count) of each problem, by one bootstrap for all.
-
-    A problem that lacks a measure adds nothing to either side of its ratio. `shares` are between 0 and 1.
-    """
-    above_PM, below_PM = (
-        np.array([[one.get(name, (0.0, 0.0))[side] for name in names] for one in sums]) for side in (0, 1)
-    )
-    return ratio_figures(above_PM, below_PM, names, shares=shares)
 
 
 def check_ks(ks: Sequence[int], samples: int, name: str = "this evaluation") -> None:

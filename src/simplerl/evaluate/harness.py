@@ -12,7 +12,7 @@ from typing import Any
 from simplerl.core.errors import ConfigError, DataError, SimpleRLError, nearest
 from simplerl.core.types import Problem
 from simplerl.data.prompts import Prompter, prompter
-from simplerl.evaluate.run import Settings, Target
+from simplerl.evaluate.run import Settings, Target, prompt_settings
 from simplerl.models.device import pick_device
 from simplerl.models.load import load, locate_and_hash
 from simplerl.runs.directory import key_of
@@ -49,8 +49,7 @@ def evaluate(
         ) from error
 
     template, seed, limit = str(settings.template or target.config["template"]), settings.seed, settings.limit
-    begin = settings.special_tokens or target.config.get("prompt", {}).get("special_tokens", "none")
-    prompts = prompter(template, special_tokens=begin)
+    prompts = prompter(template, **prompt_settings(template, target, settings))
     policy = load(target.source, device=pick_device(settings.device, "device"))
 
     class Templated(HFLM):
@@ -115,7 +114,7 @@ def render(history: Sequence[Mapping[str, str]], prompter: Prompter, tokenizer: 
             system = message["content"].strip() + "\n\n"
         elif message["role"] == "user":
             question = Problem(id="harness", question=system + message["content"], answer="", source="harness")
-            text, system = text + prompter.text(question, tokenizer), ""
+            text, system = text + prompter.template.render(question, tokenizer), ""
         else:
             text += message["content"] + "\n\n"
     return text if opened else text.removesuffix("\n\n")

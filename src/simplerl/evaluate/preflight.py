@@ -85,13 +85,13 @@ def measure(
     return {
         "left_out": len(prompted) - len(fitting),
         "measured": len(fitting),
-        **{name: figure[name] for name in ("acc", "any_correct", "tokens")},
+        **{name: figure[name] for name in ("acc", "any_correct", "tokens", "by_level")},
         "boxed": figure["box_ratio"],
         "truncated": figure["clip_ratio"],
         "run_on": sum(map(runs_on, texts)) / len(texts),
         "openers": openers(texts),
         "mixed": sum(map(_mixed, by_problem(answers).values())) / len(fitting),
-        "by_level": by_level(answers),
+        "mixed_by_level": mixed_by_level(answers),
         "example": texts[0],
     }
 
@@ -100,18 +100,12 @@ def _mixed(samples: Sequence[Answer]) -> bool:
     return len({answer.correct for answer in samples if answer.decided}) == 2
 
 
-def by_level(answers: Sequence[Answer]) -> dict[str, dict[str, float]]:
-    """Return level → accuracy, the share of problems with right and wrong samples, and problems that were judged."""
-    levels = defaultdict[str, list[list[Answer]]](list)
+def mixed_by_level(answers: Sequence[Answer]) -> dict[str, float]:
+    """Return level → the share of its problems that have right and wrong samples."""
+    levels = defaultdict[str, list[bool]](list)
     for samples in by_problem(answers).values():
-        levels[samples[0].level].append(samples)
-    table = {}
-    for level, problems in sorted(levels.items()):
-        rights = [[a.correct for a in samples if a.decided] for samples in problems]
-        shares = [sum(right) / len(right) for right in rights if right]
-        accuracy, mixed = (sum(values) / max(1, len(values)) for values in (shares, [*map(_mixed, problems)]))
-        table[level] = {"acc": accuracy, "mixed": mixed, "problems": len(shares)}
-    return {level: row for level, row in table.items() if level}
+        levels[samples[0].level].append(_mixed(samples))
+    return {level: sum(mixed) / len(mixed) for level, mixed in sorted(levels.items()) if level}
 
 
 def recommend(measured: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -131,9 +125,9 @@ def recommend(measured: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     template = max(rivals, key=lambda name: (rivals[name]["boxed"]["value"], rivals[name]["acc"]["value"]))
     chosen = usable[template]
     stops = [opener for opener, share in chosen["openers"].items() if share >= OPENER_SHARE][:5]
-    levels = chosen["by_level"]
+    levels = chosen["mixed_by_level"]
     shares = {
-        tier: sum(levels[level]["mixed"] for level in members & levels.keys()) / len(members & levels.keys())
+        tier: sum(levels[level] for level in members & levels.keys()) / len(members & levels.keys())
         for tier, members in TIERS.items()
         if members & levels.keys() and set(levels) <= set("12345")
     }

@@ -14,12 +14,12 @@ from typing import Any
 
 from simplerl.core.errors import ConfigError
 from simplerl.core.types import Problem
-from simplerl.evaluate.figures import RIGHT, intervals, vote_labels
+from simplerl.evaluate.figures import RIGHT, vote_labels
 from simplerl.models.device import pick_device
 from simplerl.models.load import load
 from simplerl.models.score import text_logprobs
 from simplerl.ops.exploration import reward_at_k_s
-from simplerl.ops.statistics import majority_at_k, pass_at_k, powers_up_to
+from simplerl.ops.statistics import intervals, majority_at_k, pass_at_k, powers_up_to
 from simplerl.prm import load_prm
 from simplerl.runs.files import write_json
 from simplerl.runs.responses import Answer, ResponseFile, by_problem

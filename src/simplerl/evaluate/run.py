@@ -22,7 +22,7 @@ import time
 import typing
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -82,13 +82,13 @@ def targets(name: str, steps: str = "", *, recipe: Mapping[str, Any]) -> list[Ta
     for a step that it does not have.
     """
     path = Path(name).expanduser()
-    if path.parent.name == "checkpoints" and is_run(path.parents[1]):
-        for target in _of_run(path.parents[1]):
-            if target.step and Path(target.source).name == path.name:
-                return [target]
     if not is_run(path):
         if steps:
             raise ConfigError(f"--steps chooses checkpoints of a run, and {name} is not a run directory")
+        if path.parent.name == "checkpoints" and is_run(path.parents[1]):
+            for target in _of_run(path.parents[1]):
+                if target.step and Path(target.source).name == path.name:
+                    return [target]
         return [Target(label=path.name or name, source=name, step=None, config=recipe)]
     every = _of_run(path)
     if not any(target.step for target in every):
@@ -178,6 +178,15 @@ def split_name(name: str) -> tuple[str, int | None]:
     return base, int(count)
 
 
+def prompt_settings(template: str, target: Target, settings: Settings) -> dict[str, str]:
+    """Return what `prompter` takes besides a template: what is set, else what the run was trained with, if it fits."""
+    own = {"system": "", "special_tokens": "none", **target.config.get("prompt", {})}
+    return {
+        "system": own["system"] if template == "chat" else "",
+        "special_tokens": settings.special_tokens or own["special_tokens"],
+    }
+
+
 def protocol_for(
     target: Target, name: str, loaded: Loaded, settings: Settings, *, hashes: Mapping[str, str], precision: str
 ) -> dict[str, Any]:
@@ -190,7 +199,7 @@ def protocol_for(
     temperature, top_p = GREEDY if not target.step and samples == 1 else SAMPLED
     if settings.temperature is not None and not (settings.temperature == 0 and samples > 1):
         temperature, top_p = settings.temperature, 1.0 if settings.temperature == 0 else top_p
-    own, trained = target.config.get("sampling", {}), target.config.get("prompt", {})
+    own = target.config.get("sampling", {})
     sampling = Sampling(
         temperature=temperature,
         top_p=top_p if settings.top_p is None else settings.top_p,
@@ -199,10 +208,7 @@ def protocol_for(
         stop_ids=tuple(own.get("stop_ids", ()) if settings.stop is None else ()),
     )
     template = settings.template or target.config.get("template") or "simple"
-    prompts = {
-        "system": trained.get("system", "") if template == "chat" else "",
-        "special_tokens": settings.special_tokens or trained.get("special_tokens", "none"),
-    }
+    prompts = prompt_settings(template, target, settings)
     policy = settings.policy or loaded.benchmark.policy
     # What was asked for, with the run's settings where it is the run's own.
     environment: Mapping[str, Any] = target.config.get("environment", SINGLE_TURN)
@@ -257,17 +263,6 @@ class Job:
         """Model and benchmark, for messages."""
         return f"{self.target.label} on {self.protocol['benchmark']}"
 
-    @property
-    def warning(self) -> str:
-        """What to say where a run is evaluated with another prompt than it was trained with; else empty."""
-        trained, template = self.target.config.get("template"), self.protocol["template"]["name"]
-        if self.target.step is None or trained in (None, template):
-            return ""
-        return (
-            f"{self.target.label} was trained with template {trained!r} and is evaluated with {template!r}: the "
-            "difference in prompts will be part of the difference in accuracy"
-        )
-
 
 def load_benchmarks(
     names: Sequence[str], settings: Settings, data_dir: Path | None, say: Callable[[str], None]
@@ -289,7 +284,12 @@ def plan(
     precision = ("fp32" if cpu else "bf16") if settings.precision == "auto" else settings.precision
     jobs = []
     for target in targets:
-        hashes = locate_and_hash(target.source)
+        hashes, trained = locate_and_hash(target.source), target.config.get("template")
+        if target.step is not None and trained and settings.template not in (None, trained):
+            listener.say(
+                f"{target.label} was trained with template {trained!r} and is evaluated with {settings.template!r}: "
+                "the difference in prompts will be part of the difference in accuracy"
+            )
         for name, problems in loaded.items():
             protocol = protocol_for(target, name, problems, settings, hashes=hashes, precision=precision)
             check_ks(settings.ks, protocol["samples"], protocol["benchmark"])
@@ -298,8 +298,6 @@ def plan(
             key = key_of(f"{template}_{drawn}_seed{settings.seed}", protocol)
             home = output / slug(target.label) / slug(protocol["benchmark"]) / key
             jobs.append(Job(target, problems, protocol, ResultDirectory(home)))
-    for warning in dict.fromkeys(job.warning for job in jobs if job.warning):
-        listener.say(warning)
     return jobs
 
 
@@ -453,14 +451,17 @@ def read_responses(path: Path, loaded: Loaded) -> list[Given]:
     Raises DataError for a line without response, an unknown id, a duplicated row, and problems without any response.
     """
     problems = loaded.problems
-    known = {str(index): problem for index, problem in enumerate(problems)}
-    known |= {str(p.meta["original_id"]): p for p in problems if "original_id" in p.meta and p.source not in known}
+    by_index = {str(index): problem for index, problem in enumerate(problems)}
+    known = by_index | {str(p.meta["original_id"]): p for p in problems if "original_id" in p.meta}
     known |= {problem.question.strip(): problem for problem in problems} | {problem.id: problem for problem in problems}
+    # The original's `idx` is the row, also where a benchmark's ids are other numbers (AMC23); a user's file may own it.
+    indexed = known | by_index if loaded.benchmark.problems else known
     by_problem = defaultdict[str, dict[int, Given]](dict)
     seen: dict[tuple[str, ...], str] = {}
     for row in read_rows(path):
-        name = str(first_field(row, IDS, f"no problem is named; wanted one of {', '.join(IDS)}")[1]).strip()
-        problem = known.get(name)
+        key, value = first_field(row, IDS, f"no problem is named; wanted one of {', '.join(IDS)}")
+        name = str(value).strip()
+        problem = (indexed if key in ("idx", "index") else known).get(name)
         if problem is None:
             near = nearest(name[:80], [p.id for p in problems][:5000])[:200]
             raise DataError(f"{row.place}: {loaded.benchmark.name} has no problem {name[:80]!r}; {near}")
@@ -540,23 +541,19 @@ def _judged(
     given: Sequence[Given], policy: str, tokenizer: PreTrainedTokenizerBase | None, on_done: Callable[[], None]
 ) -> list[dict[str, Any]]:
     """Return the rows of a file of responses; what a problem's own judge decides does not go to the verifier."""
-    verdicts: dict[int, Verdict] = {}
-    waiting: dict[Future[Verdict], int] = {}
+    rows = []
     with (
         VerifierPool(policy, workers=1, lenient=("unfinished",)) as pool,
         ThreadPoolExecutor(os.cpu_count()) as threads,
     ):
         judged = threads.map(lambda item: own_verdict(item.problem, item.response, policy), given)
-        for index, (item, verdict) in enumerate(zip(given, judged, strict=True)):
-            if verdict is None:
-                waiting[pool.submit(item.response, item.problem.answer, item.problem.question)] = index
-            else:
-                verdicts[index] = verdict
-                on_done()
-        for judgement in as_completed(waiting):
-            verdicts[waiting[judgement]] = judgement.result()
+        asked = [
+            verdict or pool.submit(item.response, item.problem.answer, item.problem.question)
+            for item, verdict in zip(given, judged, strict=True)
+        ]
+        for item, verdict in zip(given, asked, strict=True):
+            rows.append(response_columns(*item, verdict if isinstance(verdict, Verdict) else verdict.result()))
             on_done()
-    rows = [response_columns(*item, verdicts[index]) for index, item in enumerate(given)]
     if tokenizer:
         for row in rows:
             row["token_ids"] = tokenizer.encode(row["response"], add_special_tokens=False)

@@ -35,7 +35,7 @@ from simplerl.feed.samplers import Ledger, PromptSampler, chosen, replacements
 from simplerl.rollout.backend import Request, RolloutBackend, Sampling
 from simplerl.rollout.groups import Prompted, Rollout
 from simplerl.rollout.wire import pack, pack_completion, receive, unpack_completion
-from simplerl.runs.directory import RunDirectory
+from simplerl.runs.directory import checkpoint_steps
 from simplerl.runs.files import write_atomic
 
 
@@ -317,7 +317,7 @@ class Ahead:
 
     def _prune(self, upto: int = 0, last: int | None = None) -> None:
         """Forget what was sampled for steps up to `upto` or the newest checkpoint's, and beyond `last`."""
-        upto = max([upto, *RunDirectory(self.path).checkpoint_steps()])
+        upto = max([upto, *checkpoint_steps(self.path)])
         for file in self.folder.glob("step_*.frames"):
             number = int(file.stem.removeprefix("step_"))
             if number <= upto or (last is not None and number > last):

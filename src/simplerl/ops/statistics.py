@@ -123,6 +123,19 @@ def ratio_figures(
     return figures
 
 
+def intervals(
+    sums: Sequence[Mapping[str, tuple[float, float]]], names: Sequence[str], *, shares: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Return measure → figure of the (sum, count) of each problem, by one bootstrap for all.
+
+    A problem that lacks a measure adds nothing to either side of its ratio. `shares` are between 0 and 1.
+    """
+    above_PM, below_PM = (
+        np.array([[one.get(name, (0.0, 0.0))[side] for name in names] for one in sums]) for side in (0, 1)
+    )
+    return ratio_figures(above_PM, below_PM, names, shares=shares)
+
+
 def difference_figure(change_P: np.ndarray) -> dict[str, Any]:
     """Return {value, low, high, problems} of the mean of paired differences of shares, each between −1 and 1.
 

@@ -58,7 +58,7 @@ from simplerl.runs.files import (
 )
 from simplerl.runs.metrics import scan_metrics
 from simplerl.runs.responses import ResponseFile, write_table, write_trajectories
-from simplerl.runs.run import FIGURES, FOLDERS, JUDGEMENTS, PROTOCOL, RESPONSES, STATUS, TIMING, Judgement
+from simplerl.runs.run import FIGURES, FOLDERS, JUDGEMENTS, PROTOCOL, RESPONSES, STATUS, STEP, TIMING, Judgement
 
 T = TypeVar("T")
 
@@ -140,7 +140,7 @@ class RunDirectory(LockedDirectory):
 
     def checkpoint_steps(self) -> list[int]:
         """Return the steps that have a checkpoint, oldest first."""
-        return sorted(int(path.name.removeprefix("step_")) for path in (self.path / "checkpoints").glob("step_*"))
+        return checkpoint_steps(self.path)
 
     def newest_complete_checkpoint(self, warn: Callable[[str], None]) -> int:
         """Return the newest step whose checkpoint is complete, 0 if there is none; `warn` names the damaged ones."""
@@ -156,9 +156,15 @@ class RunDirectory(LockedDirectory):
         lines = [json_line(line) for line in read_metrics(self.path) if line["step"] <= step]
         write_atomic(self.path / "metrics.jsonl", "".join(lines))
         for path in [path for name in FOLDERS for path in (self.path / name).glob("*step_*")]:
-            number = path.name.lstrip(".").removeprefix("step_").split(".")[0]
-            if path.name.startswith(".") or int(number) > step:
+            match = STEP.fullmatch(path.name)
+            if path.name.startswith(".") or (match and int(match[1]) > step):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def checkpoint_steps(run: Path) -> list[int]:
+    """Return the steps of which a run has a checkpoint, oldest first. What a user keeps beside them is left alone."""
+    matches = (STEP.fullmatch(path.name) for path in (run / "checkpoints").glob("step_*"))
+    return sorted(int(match[1]) for match in matches if match and not match[2])
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
@@ -235,15 +241,6 @@ class ResultDirectory(LockedDirectory):
         """Whether there is nothing left to do."""
         return (self.path / FIGURES).is_file() and (self.path / RESPONSES).is_file()
 
-    @property
-    def protocol(self) -> dict[str, Any]:
-        """The protocol that was written; empty where none was. Raises RunError where it cannot be read."""
-        file = self.path / PROTOCOL
-        try:
-            return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        except ValueError as error:
-            raise RunError(f"{file} is damaged: {error}; delete the directory to begin again") from error
-
     def begin(self, protocol: Mapping[str, Any], *, overwrite: bool) -> None:
         """Write the protocol, keeping what is there already unless `overwrite`."""
         if overwrite:
@@ -265,14 +262,17 @@ class ResultDirectory(LockedDirectory):
     ) -> ResponseFile:
         """Sample what is missing, `size` problems at a time, each part saved when it is done; return all responses.
 
-        A part that cannot be read to its end is made again. `on_start` gets how many problems are done already.
+        A part that cannot be read to its end, or that an older version wrote, is made again. `on_start` gets how many
+        problems are done already.
         """
         starts = range(0, len(problems), size)
         parts = {start: self.path / "parts" / f"part_{number:05d}.parquet" for number, start in enumerate(starts)}
         tables = dict[int, pyarrow.Table]()
         for start, path in parts.items():
+            part = ResponseFile(path)
             with suppress(RunError):
-                tables[start] = ResponseFile(path).read()
+                if part.current:
+                    tables[start] = part.read()
         on_start(sum(len(problems[start : start + size]) for start in tables))
         for start in [start for start in parts if start not in tables]:
             write_trajectories(parts[start], step, sample(problems[start : start + size]))

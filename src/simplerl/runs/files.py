@@ -96,12 +96,13 @@ def make_directory(path: Path) -> None:
 class LockedDirectory:
     """A directory that one process at a time writes to: `with` makes it, with its folders, and holds its lock.
 
-    Raises RunError where another process has the lock and does not let go of it within `patience_s` seconds.
+    Raises RunError where another process has the lock and does not let go of it within `patience_s` seconds; who only
+    looks (`held`) has it for a moment.
     """
 
     folders: tuple[str, ...] = ()
 
-    def __init__(self, path: Path, *, patience_s: float = 0.0):
+    def __init__(self, path: Path, *, patience_s: float = 0.5):
         self.path = path
         self._lock = filelock.FileLock(path / ".lock", timeout=patience_s)
 

@@ -194,6 +194,12 @@ class ResponseFile:
             reason = " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())[:200]
             raise RunError(f"{self.path} cannot be read: {reason}") from error
 
+    @property
+    def current(self) -> bool:
+        """Whether it has every column that this version writes."""
+        with self.open() as file:
+            return {*SCHEMA.names} <= {*file.schema_arrow.names}
+
     def check(self) -> None:
         """Raise RunError where the end of the file tells that it is damaged or holds something else."""
         with self.open() as file:

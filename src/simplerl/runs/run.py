@@ -57,7 +57,8 @@ FOLDER, JUDGEMENTS, ANSWERS, TABLE = "behaviours", "judgements.jsonl", "answers.
 #: What decides how a model is measured, as far as a protocol says it: evaluations that differ here are not alike.
 HOW = ("template", "sampling", "samples", "seed", "policy", "environment")
 
-_STEP = re.compile(r"step_(\d{1,12})(\.json|\.parquet)?")
+#: What a run calls what it has of a step.
+STEP = re.compile(r"step_(\d{1,12})(\.json|\.parquet)?")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -210,7 +211,7 @@ class Run:
         self.is_result = not is_run(self.path) and is_result(self.path)
         """Whether it is a result of `simplerl eval`: one evaluation and no training."""
         if not self.is_result and not is_run(self.path):
-            raise RunError(f"{path} {_why_not(self.path)}")
+            raise RunError(f"{path} {why_not(self.path)}")
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -281,8 +282,7 @@ class Run:
         if not self.summary or not self.lines or as_number(self.summary.get("steps")) < self.last_step:
             return False
         steps, budget = self.planned
-        sampled = sum(as_number(line.get("tokens/sampled", 0)) for line in self.lines.values())
-        return not self.last_step < steps or 0 < budget <= sampled
+        return not self.last_step < steps or 0 < budget <= self.total("tokens/sampled")
 
     @cached_property
     def lines(self) -> dict[int, dict[str, Any]]:
@@ -325,6 +325,11 @@ class Run:
         points = [(step, as_number(line.get(name))) for step, line in self.lines.items()]
         points = [(step, value) for step, value in points if not math.isnan(value)]
         return np.array([step for step, _ in points], np.int64), np.array([value for _, value in points], np.float64)
+
+    def total(self, name: str) -> float:
+        """Return the sum of a metric over the steps of training; what is not a number adds nothing."""
+        steps, values = self.history(name)
+        return float(values[steps > 0].sum())
 
     @cached_property
     def _training(self) -> dict[int, ResponseFile]:
@@ -505,7 +510,7 @@ class Run:
             self._damaged(f"{self.path / folder} cannot be read ({error.strerror}): left out")
             return {}
         for entry in entries:
-            match = _STEP.fullmatch(entry.name)
+            match = STEP.fullmatch(entry.name)
             good = match is not None and (entry.is_file() if match[2] else entry.is_dir())
             if match and good and (match[2] or "") == ending:
                 steps[int(match[1])] = Path(entry.path)
@@ -514,7 +519,7 @@ class Run:
         return dict(sorted(steps.items()))
 
 
-def _why_not(path: Path) -> str:
+def why_not(path: Path) -> str:
     """Return what is wrong with a path that is neither run nor result, and what to give instead."""
     wanted = "give the directory of a run, or of a result of `simplerl eval`"
     if not path.is_dir():
@@ -607,7 +612,7 @@ def series(path: Path, warn: Callable[[str], None]) -> list[tuple[str, list[Eval
             raise RunError(f"{path} has no evaluation yet; the first is made before the first step")
         return [(run.name, evaluations)]
     if not path.is_dir():
-        raise RunError(f"{path} {_why_not(path)}")
+        raise RunError(f"{path} {why_not(path)}")
     groups = defaultdict[tuple[str, ...], list[Evaluation]](list)
     for evaluation in results(path, warn):
         groups[_group(evaluation)].append(evaluation)
