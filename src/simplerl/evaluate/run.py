@@ -179,7 +179,7 @@ def split_name(name: str) -> tuple[str, int | None]:
 
 
 def prompt_settings(template: str, target: Target, settings: Settings) -> dict[str, str]:
-    """Return what `prompter` takes besides a template: what is set, else what the run was trained with, if it fits."""
+    """Return what `prompter` takes besides a template: what is set, else what the run has, as far as it fits."""
     own = {"system": "", "special_tokens": "none", **target.config.get("prompt", {})}
     return {
         "system": own["system"] if template == "chat" else "",
