@@ -277,7 +277,7 @@ def test_a_section_by_name_and_dotted_keys_of_it_add_up(tmp_path: Path) -> None:
         ({"reward": max}, r"does not say what it takes"),
         ({"reward": [(long_enough(3), 1.0), (long_enough(9), 1.0)]}, r"twice: give each function a __name__"),
         ({"callbacks": print}, r"a callback has a method on_step"),
-        ({"callbacks": [api.Callback]}, r"a callback has a method on_step"),
+        ({"callbacks": [simplerl.Callback]}, r"a callback has a method on_step"),
         ({"data": [3]}, r"data\[0\]: a row has fields"),
         ({"data": [{"question": "1+1?"}]}, r"data\[0\]: no final answer"),
         ({"data": []}, r"no rows"),

@@ -291,7 +291,7 @@ TAKEN = 'import simplerl\n\n@simplerl.register("reward", "overlong")\ndef mine(p
         (["--reward", "bad.py:short"], "def short(prompts): ...\n", ["a reward is a function of (prompts"]),
         (["--reward", "bad.py:short=much"], "def short(prompts, completions): ...\n", ["after '=' must be a number"]),
         (["--reward", "overlong=nan"], "", ["must be a finite number"]),
-        (["--reward", "shortnes"], "", ["unknown reward 'shortnes'", "file.py:function"]),
+        (["--reward", "shortnes"], "", ["unknown reward 'shortnes'", "file.py:NAME"]),
         (["--plugins", "7,8"], "", ["there is no module '7'"]),
         (["--plugin", "bad.py"], "raise SystemExit(5)\n", ["cannot be imported: SystemExit: 5", "bad.py:1)"]),
         (

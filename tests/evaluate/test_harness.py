@@ -74,8 +74,8 @@ def test_a_run_keeps_its_system_message() -> None:
     target = Target(
         label="r@1", source="r", step=1, config={"prompt": {"system": "Be brief.", "special_tokens": "bos"}}
     )
-    assert prompt_settings("chat", target) == {"system": "Be brief.", "special_tokens": "bos"}
-    assert prompt_settings("plain", target) == {"system": "", "special_tokens": "bos"}
+    assert prompt_settings("chat", target, Settings()) == {"system": "Be brief.", "special_tokens": "bos"}
+    assert prompt_settings("plain", target, Settings(special_tokens="none")) == {"system": "", "special_tokens": "none"}
 
 
 def test_a_task_of_our_own(tmp_path: Path, capsys) -> None:

@@ -179,13 +179,27 @@ def test_adapters_take_no_moments_of_the_model() -> None:
     assert adapted.parameters > plain.parameters
 
 
-def test_a_deep_model_is_planned_from_a_few_of_its_layers() -> None:
+@pytest.mark.parametrize(
+    ("vocabulary", "width", "checkpointing", "latest"),
+    [(256, 64, False, "act"), (256, 64, True, "grad"), (1024, 8, False, "act")],
+)
+def test_a_deep_model_is_planned_from_a_few_of_its_layers(
+    vocabulary: int, width: int, checkpointing: bool, latest: str
+) -> None:
+    """Whether activations or gradients fill its peak; in the third case gradients do in models that are less deep."""
     shape = {"hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 128}
-    config = AutoConfig.for_model("llama", **shape, vocab_size=256, num_hidden_layers=9)
-    table = config.to_diff_dict() | {"model_type": "llama"}
-    for checkpointing in (False, True):
-        settings = (4, 64, "fp32", "sdpa", checkpointing, 0)
-        assert stack_bytes(config, *settings) == update_bytes(json.dumps(table, default=str), *settings)
+    settings = (4, width, "fp32", "sdpa", checkpointing, 0)
+
+    def counted(layers: int) -> tuple[AutoConfig, dict[str, int]]:
+        config = AutoConfig.for_model("llama", **shape, vocab_size=vocabulary, num_hidden_layers=layers)
+        table = config.to_diff_dict() | {"model_type": "llama"}
+        return config, update_bytes(json.dumps(table, default=str), *settings)
+
+    config, every = counted(12)
+    assert stack_bytes(config, *settings) == every
+    assert max(("act", "grad"), key=every.__getitem__) == latest
+    if vocabulary == 1024:
+        assert counted(3)[1]["grad"] > 0
 
 
 def test_what_does_not_fit_is_refused_with_the_smallest_change() -> None:

@@ -12,6 +12,7 @@ import math
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -101,12 +102,21 @@ def shape_of(name: str) -> PretrainedConfig:
         raise ModelError(f"cannot read the configuration of {name!r}: {str(error).splitlines()[0]}") from error
 
 
-@functools.cache
-def update_bytes(
-    shape: str, rows: int, width: int, precision: str, attention: str, checkpointing: bool, rank: int
-) -> dict[str, int]:
+def update_bytes(*settings: Any) -> dict[str, int]:
     """Return the bytes that forward and backward hold at their peak, under fake tensors, and of the largest `layer`,
-    and the numbers of parameters (`all`, `trained`).
+    and the numbers of parameters (`all`, `trained`). The settings are those of `_peaks`."""
+    return max(_peaks(*settings), key=itemgetter("total"))
+
+
+@functools.cache
+def _peaks(
+    shape: str, rows: int, width: int, precision: str, attention: str, checkpointing: bool, rank: int
+) -> list[dict[str, int]]:
+    """Return `update_bytes` until the backward pass has left the last layer, when all others' activations are held;
+    until it enters the first; and from there on, when all others' gradients are.
+
+    Where layers are alike the first and the third are linear in their number, which the largest is not, and nothing
+    between them is larger than both.
 
     `shape` is a configuration as JSON. Every token counts as scored: which ones are is not known beforehand.
     """
@@ -125,8 +135,21 @@ def update_bytes(
         if checkpointing:
             recompute_activations(model)
         model.train(checkpointing)
-        tracker, head = MemTracker(), Head(model)
+        tracker, head, peaks = MemTracker(), Head(model), list[dict[str, int]]()
         tracker.track_external(model)
+
+        def note(*_: Any) -> None:
+            peak = next(iter(tracker.get_tracker_snapshot("peak").values()))
+            peaks.append({str(kind).rpartition(".")[2].lower(): int(bytes_) for kind, bytes_ in peak.items()})
+            tracker._peak_mem.clear()
+
+        def watch(_: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+            if (hidden := [*given, *named.values()][0]).requires_grad:
+                hidden.register_hook(note)
+
+        layers = _layers(model)
+        for layer in (layers[-1], layers[min(1, len(layers) - 1)]):
+            layer.register_forward_pre_hook(watch, with_kwargs=True)
         tokens = torch.zeros(rows, width, dtype=torch.long)
         with tracker:
             with autocast(tokens.device, precision):
@@ -136,16 +159,19 @@ def update_bytes(
             logprobs, entropy, _ = TokenScores.apply(*scores)
             del hidden, hidden_NH, scores
             (logprobs.sum() + entropy.sum()).backward()
-        peak = next(iter(tracker.get_tracker_snapshot("peak").values()))
-        own = {str(kind).rpartition(".")[2].lower(): int(bytes_) for kind, bytes_ in peak.items()}
+        note()
         trained = sum(p.numel() for p in model.parameters())
-        return own | {"layer": largest, "all": size + trained * (rank > 0), "trained": trained}
+        more = {"layer": largest, "all": size + trained * (rank > 0), "trained": trained}
+        return [peak | more for peak in peaks]
+
+
+def _layers(model: PreTrainedModel) -> list[torch.nn.Module]:
+    return max((list(m) for m in model.modules() if isinstance(m, torch.nn.ModuleList)), key=len)
 
 
 def _largest_layer(model: PreTrainedModel) -> int:
     """Return the bytes of the largest layer in fp32, the embedding among them."""
-    layers = max((list(m) for m in model.modules() if isinstance(m, torch.nn.ModuleList)), key=len)
-    largest = max(sum(p.numel() for p in layer.parameters()) for layer in layers)
+    largest = max(sum(p.numel() for p in layer.parameters()) for layer in _layers(model))
     return 4 * max(largest, embeddings_of(model) * model.config.get_text_config().hidden_size)
 
 
@@ -179,21 +205,24 @@ def _adapt(model: PreTrainedModel, rank: int) -> None:
 def stack_bytes(config: PretrainedConfig, *settings: Any) -> dict[str, int]:
     """Return `update_bytes` of a model, of a deep one from 2, 3 and 5 of its layers where they are alike.
 
-    Bytes are linear in the number of layers then; where three points are not on a line all layers are counted.
+    Where three points of a peak are not on a line all layers are counted.
     """
     table = config.to_diff_dict() | {"model_type": config.model_type}
     layers = config.get_text_config().num_hidden_layers
     kinds = getattr(config, "layer_types", None) or []
 
-    def of(count: int) -> dict[str, int]:
+    def of(count: int) -> list[dict[str, int]]:
         cut = {"num_hidden_layers": count, **({"layer_types": kinds[:count]} if kinds else {})}
-        return update_bytes(json.dumps(table | cut, default=str, sort_keys=True), *settings)
+        return _peaks(json.dumps(table | cut, default=str, sort_keys=True), *settings)
 
     if layers > 8 and len(set(kinds)) <= 1 and config.get_text_config() is config and "num_hidden_layers" in table:
-        two, three, five = of(2), of(3), of(5)
-        if all(five[key] - three[key] == 2 * (three[key] - two[key]) for key in two):
-            return {key: two[key] + (layers - 2) * (three[key] - two[key]) for key in two}
-    return of(layers)
+        peaks = list(zip(of(2), of(3), of(5), strict=True))[::2]
+        if all(five[key] - three[key] == 2 * (three[key] - two[key]) for two, three, five in peaks for key in two):
+            of_all = (
+                {key: two[key] + (layers - 2) * (three[key] - two[key]) for key in two} for two, three, _ in peaks
+            )
+            return max(of_all, key=itemgetter("total"))
+    return max(of(layers), key=itemgetter("total"))
 
 
 def longest_prompt(config: Config) -> int:
