@@ -15,6 +15,7 @@ from support import SHARED
 from simplerl.core.errors import DataError
 from simplerl.data import load, read, rows_to_audit
 from simplerl.data.problems import UnreadableRow, answer_of
+from simplerl.data.rows import read_rows
 from simplerl.verify import equal
 
 
@@ -369,3 +370,18 @@ def test_real_files(name: str) -> None:
     assert first is None or found[0].answer == first
     assert not any("####" in p.answer or "\\boxed" in p.answer for p in found)
     assert all(equal(p.answer, p.answer) for p in found[:20]), "a gold that does not equal itself"
+
+
+def test_numbers_in_single_precision_are_what_was_written(tmp_path: Path) -> None:
+    """0.1 is no answer of 17 digits; a number in double precision that both have keeps all of its own."""
+    table = {
+        "question": ["a?", "b?", "c?"],
+        "answer": pyarrow.array([0.1, -2.5, None], pyarrow.float32()),
+        "scores": pyarrow.array([[0.1, 0.7], [], None], pyarrow.list_(pyarrow.float32())),
+        "double": [2.0**-20, 0.1, 1e10],
+    }
+    (tmp_path / "d.parquet").write_bytes(parquet(**table))
+    rows = [row.fields for row in read_rows(tmp_path / "d.parquet")]
+    assert [row["answer"] for row in rows] == [0.1, -2.5, None]
+    assert [row["scores"] for row in rows] == [[0.1, 0.7], [], None]
+    assert [row["double"] for row in rows] == [2.0**-20, 0.1, 1e10]

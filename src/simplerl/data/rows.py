@@ -102,8 +102,17 @@ def _read_parquet(path: Path) -> Iterator[Row]:
     import pyarrow
     import pyarrow.parquet
 
+    def exact(column: pyarrow.Array) -> pyarrow.Array:
+        """Return 0.1 in single precision as the text 0.1 has it: as a double it is 0.10000000149011612."""
+        single, double = pyarrow.float32(), pyarrow.float64()
+        for wrap in (lambda kind: kind, pyarrow.list_, pyarrow.large_list):
+            if column.type == wrap(single):
+                return column.cast(wrap(pyarrow.string())).cast(wrap(double))
+        return column
+
     try:
-        batches = pyarrow.parquet.ParquetFile(path).iter_batches()
+        read = pyarrow.parquet.ParquetFile(path).iter_batches()
+        batches = (pyarrow.record_batch([*map(exact, batch.columns)], names=batch.schema.names) for batch in read)
         for index, value in enumerate(value for batch in batches for value in batch.to_pylist()):
             yield _record(value, f"{path}[{index}]")
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:  # Text that is not UTF-8, odd dates.
