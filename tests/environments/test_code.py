@@ -54,7 +54,7 @@ ADDED = {"inputs": ["1 2\n", "3 4\n", "5 5\n"], "outputs": ["3\n", "7", "10\n"]}
 ADD = "a, b = map(int, input().split())\nprint(a + b)"
 METHOD = "class Solution:\n    def add(self, a, b):\n        return (a + b, b)[0]"
 CALLED = {"fn_name": "add", "inputs": [[1, 2], [3, 4]], "outputs": [[3], 7]}
-FUNCTIONAL = [{"input": "1\n[2]", "output": "[1, 2]", "testtype": "functional"}]
+FUNCTIONAL = [{"input": '"a\u2028b"\n[2]', "output": '["a\u2028b", 2]', "testtype": "functional"}]
 SQUEEZED = base64.b64encode(zlib.compress(pickle.dumps(json.dumps(FUNCTIONAL * 2)))).decode()
 
 ROWS: dict[str, tuple[dict[str, Any], str, int]] = {

@@ -477,7 +477,7 @@ def _live_code_bench(fields: Mapping[str, Any]) -> dict[str, Any]:
     tests += _json(private or "[]", "private_test_cases")
     if all(isinstance(test, Mapping) and test.get("testtype") == "functional" for test in tests):
         metadata = _json(fields.get("metadata") or "{}", "metadata")
-        lines = lambda text: [_json(line, "public_test_cases") for line in text.splitlines() if line.strip()]  # noqa: E731
+        lines = lambda text: [_json(line, "public_test_cases") for line in text.split("\n") if line.strip()]  # noqa: E731
         cases = [(lines(test["input"]), [_json(test["output"], "public_test_cases")]) for test in tests]
         return _calls(metadata.get("func_name"), cases, "metadata")
     return _pairs(tests, "public_test_cases")
