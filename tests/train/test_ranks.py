@@ -294,7 +294,7 @@ def test_what_cannot_be_started(monkeypatch: pytest.MonkeyPatch, capsys, tmp_pat
 
 
 @pytest.mark.engines
-@pytest.mark.parametrize("algorithm", ["grpo", "ppo"])
+@pytest.mark.parametrize("algorithm", [pytest.param("grpo", marks=pytest.mark.slow), "ppo"])
 def test_a_run_that_is_killed_is_resumed_bit_for_bit(algorithm: str, tmp_path: Path) -> None:
     checkpoint = {"keep": 0, "asynchronous": algorithm == "ppo"}
     over = deep(TWO, {"steps": 6, "algorithm": {"name": algorithm}, "checkpoint": checkpoint})
