@@ -195,7 +195,7 @@ def test_a_deep_model_is_planned_from_a_few_of_its_layers(
         table = config.to_diff_dict() | {"model_type": "llama"}
         return config, update_bytes(json.dumps(table, default=str), *settings)
 
-    config, every = counted(12)
+    config, every = counted(9)
     assert stack_bytes(config, *settings) == every
     assert max(("act", "grad"), key=every.__getitem__) == latest
     if vocabulary == 1024:
