@@ -132,7 +132,8 @@ def plan_on_gpus(config: Config, *, quiet: bool) -> None:
     except SimpleRLError:
         raise
     except Exception as error:  # A model that fake tensors do not know may train all the same.
-        say(f"no plan of this run can be made: {raised_at(error)}")
+        if not quiet:
+            say(f"no plan of this run can be made: {raised_at(error)}")
 
 
 def dry_run(config: Config) -> None:

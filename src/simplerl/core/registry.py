@@ -61,11 +61,14 @@ HOMES: dict[str, str] = {
 SHAPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     **dict.fromkeys(
         ("algorithm", "sampler", "transform", "buffer"),
-        ("a dataclass", lambda it: isinstance(it, type) and is_dataclass(it)),
+        ("a dataclass", lambda value: isinstance(value, type) and is_dataclass(value)),
     ),
     **dict.fromkeys(("data", "policy", "backend"), ("a function or a class", callable)),
-    "template": ("a text with {input} in it once", lambda it: isinstance(it, str) and it.count("{input}") == 1),
-    "recipe": ("the path of a TOML file", lambda it: isinstance(it, str | Path) and Path(it).is_file()),
+    "template": (
+        "a text with {input} in it once",
+        lambda value: isinstance(value, str) and value.count("{input}") == 1,
+    ),
+    "recipe": ("the path of a TOML file", lambda value: isinstance(value, str | Path) and Path(value).is_file()),
 }
 
 _REGISTRIES: dict[str, "Registry[Any]"] = {}
@@ -123,7 +126,7 @@ class Registry(UserDict[str, T]):
                 f"the {self.kind} {name!r} of {place_of(value)} is registered already, by {self.place(name)}; choose "
                 "another name"
             )
-        wanted, fits = SHAPES.get(self.kind, ("", lambda it: True))
+        wanted, fits = SHAPES.get(self.kind, ("", lambda _: True))
         if not isinstance(value, _Lazy) and not fits(value):
             raise SimpleRLError(f"the {self.kind} {name!r} must be {wanted}; {str(value)[:80]!r} is not")
         self.data[name] = value

@@ -54,6 +54,7 @@ class Ledger:
         self.upto = 0  # The last step that is seen
         self.lag = config.rollout.lag
         """Steps that rollouts may be ahead of training, so that their outcomes are not known when one is chosen."""
+        self._totals: dict[int, dict[str, tuple[int, int]]] = {0: {}}  # Step → `totals` up to it: each step is added once
         self._read = functools.cache(read or (lambda step: Run(path).records(step).visits(step)))
 
     def before(self, step: int) -> "Ledger":
@@ -79,12 +80,13 @@ class Ledger:
 
     def totals(self, *, since: int = 1) -> dict[str, tuple[int, int]]:
         """Return problem → (right, decided) of its responses from a step on; who was not sampled is not in it."""
-        sums: dict[str, tuple[int, int]] = {}
-        for step in range(since, self.upto + 1):
+        start = max(step for step in self._totals if step <= self.upto) if since <= 1 else since - 1
+        sums = dict(self._totals[start]) if since <= 1 else {}
+        for step in range(start + 1, self.upto + 1):
             for name, visit in self.visits(step).items():
                 right, decided = sums.get(name, (0, 0))
                 sums[name] = (right + visit.right, decided + visit.decided)
-        return sums
+        return self._totals.setdefault(self.upto, sums) if since <= 1 else sums
 
     def rates(self, *, since: int = 1) -> dict[str, float]:
         """Return problem → share right of its decided responses from a step on; those without one are not in it."""
