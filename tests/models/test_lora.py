@@ -14,15 +14,22 @@ from support import ARCHITECTURES, assert_same_run, copy_policy, deep, fingerpri
 from simplerl.core.errors import ConfigError, ModelError, RunError
 from simplerl.models import lora
 from simplerl.models.checkpoint import complete_on_cpu
-from simplerl.models.load import Policy, load, locate_and_hash
+from simplerl.models.load import Policy, load, locate_and_hash, weights_of
 from simplerl.models.score import BaseScorer, Scorer
+from simplerl.rollout import engines
+from simplerl.rollout.wire import StoredWeights, write_weights
+from simplerl.runs.directory import read_metrics
 from simplerl.train.components import build_components
 
 LORA = {"lora": {"rank": 4}, "optimizer": {"lr": 1e-2}}
 KL = deep(LORA, {"algorithm": {"kl_coef": 0.3}, "learner": {"prompts_per_update": 1}})
 PPO = deep(LORA, {"algorithm": {"name": "ppo", "critic_lr": 1e-3}, "learner": {"prompts_per_update": 1}})
 
-needs_peft = pytest.mark.skipif(not find_spec("peft"), reason="needs peft: pip install 'simplerl[lora]'")
+
+def needs_peft(test: Any) -> Any:
+    """Have a test run where the engines are: nobody else has peft."""
+    absent = pytest.mark.skipif(not find_spec("peft"), reason="needs peft: pip install 'simplerl[lora]'")
+    return pytest.mark.engines(absent(test))
 
 
 def adapted(policy: Policy, **over: Any) -> Policy:
@@ -50,6 +57,16 @@ def test_merged_weights_compute_what_the_adapters_do(name: str, tiny: Callable[[
     twin = copy_policy(base)
     twin.model.load_state_dict(dict(lora.merged(policy.model)))
     torch.testing.assert_close(logits(twin.model), logits(policy.model), atol=1e-4, rtol=1e-4)
+    # What engines are sent gives the same weights, bit for bit, and is no model.
+    sent = dict(lora.factors(policy.model))
+    assert lora.are_factors(sent.items())
+    assert not lora.are_factors(lora.merged(policy.model))
+    added = dict(lora.add_factors(weights_of(base.model), sent.items()))
+    assert added.keys() == (wanted := dict(lora.merged(policy.model))).keys()
+    assert all(torch.equal(added[name], wanted[name]) for name in wanted)
+    assert sum(values.numel() for values in sent.values()) * 4 < sum(values.numel() for values in wanted.values())
+    with pytest.raises(ModelError, match="no weights for these adapters"):
+        dict(lora.add_factors([], sent.items()))
     with lora.without_adapters(policy.model):
         assert torch.equal(logits(policy.model), logits(base.model))
     assert (logits(policy.model) - logits(base.model)).abs().max() > 1e-2, "and is back"
@@ -111,6 +128,34 @@ def test_a_run_trains_and_saves_adapters_and_resumes_exactly(over: dict[str, Any
     assert_same_run(tmp_path / "again", reference)
     moved = [load(str(newest)).model, load("cub-qwen").model]
     assert not torch.equal(*map(logits, moved))
+
+
+@needs_peft
+def test_engines_are_sent_adapters_or_the_sum(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Bit for bit the same run, over two ranks to rounding; killed ahead of training, it goes on with the other."""
+    sent: dict[str, list[int]] = {}
+
+    def write(directory: Path, weights: Any) -> StoredWeights:
+        stored = write_weights(directory, weights)
+        sent.setdefault(name, []).append(sum(file.stat().st_size for file in directory.iterdir()))
+        return stored
+
+    monkeypatch.setattr(engines, "write_weights", write)
+    ahead = {"rollout": {"lag": 1}, "algorithm": {"correction": "truncated"}}
+    over = deep(LORA, deep(ahead, {"cluster": {"engines": 1}}))
+    for name in ("adapters", "merged"):
+        run_small(tmp_path / name, deep(over, {"lora": {"send": name}}))
+    reference = fingerprint(tmp_path / "merged")
+    assert_same_run(tmp_path / "adapters", reference)
+    assert max(sent["adapters"]) * 4 < min(sent["merged"])
+    name = "again"
+    run_small(tmp_path / name, deep(over, {"lora": {"send": "merged"}, "steps": 2}))
+    run_small(tmp_path / name, over, resume=True)
+    assert_same_run(tmp_path / name, reference)
+    name = "ranks"
+    run_small(tmp_path / name, deep(over, {"learner": {"ranks": 2}}))
+    assert max(sent["ranks"]) <= max(sent["adapters"])
+    assert all(line["policy/mismatch_kl"] < 1e-3 for line in read_metrics(tmp_path / name)[1:])
 
 
 @needs_peft

@@ -95,8 +95,9 @@ class TestVLLM:
         assert [line["step"] for line in read_metrics(tmp_path / "run")] == [0, 1]
 
     @pytest.mark.skipif(not find_spec("peft"), reason="needs peft")
-    def test_adapters_reach_it_merged(self, tmp_path: Path) -> None:
-        run_small(tmp_path / "run", deep(VLLM, {"lora": {"rank": 4}, "optimizer": {"lr": 1e-2}}))
+    def test_adapters_that_are_sent_reach_it(self, tmp_path: Path) -> None:
+        over = {"lora": {"rank": 4}, "optimizer": {"lr": 1e-2}, "cluster": {"engines": 1}}
+        run_small(tmp_path / "run", deep(VLLM, over))
         assert all(line["policy/mismatch_kl"] < 1e-4 for line in read_metrics(tmp_path / "run")[1:])
 
     def test_evaluation_and_sampling_take_it(self, tmp_path: Path, capsys, monkeypatch) -> None:

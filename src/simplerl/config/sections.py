@@ -263,6 +263,8 @@ class LoRAConfig:
     """What they add is scaled by `alpha` over `rank`; 0: twice the rank."""
     targets: Strings = ()
     """Names of the linear layers that have them (`q_proj,v_proj`); empty: all but the head."""
+    send: Literal["adapters", "merged"] = "adapters"
+    """What engines are sent: the adapters, which each adds to a copy of the model, or all weights of the sum."""
 
 
 @section

@@ -5,8 +5,9 @@ was: its backbone, its head, its configuration. Without them it is its own refer
 alone, in peft's format; `models/load.py` merges them into the model that they were trained on.
 """
 
+import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ import safetensors.torch
 import torch
 from transformers import PreTrainedModel
 
-from simplerl.core.errors import ConfigError, ModelError
+from simplerl.core.errors import ConfigError, ModelError, first_few
 from simplerl.core.seeds import torch_seed
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 #: What peft puts before a weight's name in its files.
 PREFIX = "base_model.model."
+#: What follows a weight's name where, in its place, two matrices are sent whose product is added to it.
+LEFT, RIGHT = ".left", ".right"
 
 
 def _peft() -> Any:
@@ -108,6 +111,36 @@ def merged(model: PreTrainedModel) -> Iterator[tuple[str, torch.Tensor]]:
         if owner != plain and last == "weight":
             values = values + layers[plain].get_delta_weight("default")
         yield f"{plain}.{last}", values
+
+
+@torch.no_grad()
+def factors(model: PreTrainedModel) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield what adapters add to weights: `NAME.left` times `NAME.right`, scaled, of the form that the weight has."""
+    for name, layer in _layers(model).items():
+        left = layer.lora_B["default"].weight * layer.scaling["default"]
+        right = layer.lora_A["default"].weight
+        if layer.fan_in_fan_out:  # As Conv1D keeps its weight.
+            left, right = right.T, left.T
+        yield f"{name}.weight{LEFT}", left
+        yield f"{name}.weight{RIGHT}", right
+
+
+def are_factors(weights: Iterable[tuple[str, torch.Tensor]]) -> bool:
+    """Return whether these are what `factors` yields, not weights."""
+    return any(name.endswith((LEFT, RIGHT)) for name, _ in itertools.islice(weights, 1))
+
+
+def add_factors(
+    base: Iterable[tuple[str, torch.Tensor]], weights: Iterable[tuple[str, torch.Tensor]]
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield a model's weights with what `factors` has yielded added. Raises ModelError where they do not fit."""
+    added = dict(weights)
+    for name, values in base:
+        if name + LEFT in added:
+            values = values + added.pop(name + LEFT) @ added.pop(name + RIGHT)
+        yield name, values
+    if added:
+        raise ModelError(f"the model has no weights for these adapters: {first_few(sorted(added))}")
 
 
 def parameters(model: PreTrainedModel) -> dict[str, torch.Tensor]:

@@ -27,13 +27,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel
 
 from simplerl.core import errors
 from simplerl.core.children import last_words, start_child
 from simplerl.core.errors import ModelError, SimpleRLError, raised_at
 from simplerl.core.registry import load_plugins
 from simplerl.core.types import Completion
-from simplerl.models.load import Policy, files_of, load
+from simplerl.models import lora
+from simplerl.models.load import Policy, files_of, load, weights_of
 from simplerl.rollout import BACKENDS, open_backend
 from simplerl.rollout.backend import Request, RolloutBackend, Sampling
 from simplerl.rollout.proof import BOUNDS
@@ -570,6 +572,7 @@ class _Serving:
         self.later: deque[Message] = deque()
         self.given_up: set[int] = set()
         self.weights = ""
+        self.base: PreTrainedModel | None = None
 
     def listen(self) -> None:
         """Take what is asked; leave when the controller is gone, whatever is being done, with what it has left."""
@@ -604,7 +607,7 @@ class _Serving:
         """Answer a message, by the weights that it names; in flight there is no way back to older ones."""
         try:
             if header["weights"] != self.weights and not (self.in_flight and header["version"] < backend.version):
-                backend.sync(StoredWeights(self.files / header["weights"]), header["version"])
+                backend.sync(self.complete(StoredWeights(self.files / header["weights"])), header["version"])
                 self.weights = header["weights"]
             if header["kind"] == "logprobs":
                 told = backend.logprobs(arrays["ids"].tolist()) if hasattr(backend, "logprobs") else None
@@ -615,6 +618,13 @@ class _Serving:
         except SimpleRLError as error:
             kind = type(error).__name__
             send(self.controller, {"kind": "error", "type": kind, "text": str(error), "tickets": header["tickets"]})
+
+    def complete(self, weights: StoredWeights) -> Iterable[tuple[str, torch.Tensor]]:
+        """Return all weights, where adapters alone were sent: the model's own files hold what they are added to."""
+        if not lora.are_factors(weights):
+            return weights
+        self.base = self.base or load(str(self.files / "model"), bare=True).model
+        return lora.add_factors(weights_of(self.base), weights)
 
     def generate(self, backend: RolloutBackend, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """Answer requests, and those of the same call that come meanwhile."""

@@ -201,7 +201,8 @@ def _build(
     sampled_from = policy
     if config.lora.rank:  # The sampler has the merged weights, of its own.
         sampled_from = dataclasses.replace(policy, model=copy.deepcopy(policy.model))
-        lora.add(policy.model, **dataclasses.asdict(config.lora), base=policy.name, seed=config.seed)
+        shape = {name: getattr(config.lora, name) for name in ("rank", "alpha", "targets")}
+        lora.add(policy.model, **shape, base=policy.name, seed=config.seed)
         if checkpoint:
             lora.restore(policy.model, checkpoint)
     learner = Learner(
@@ -216,6 +217,7 @@ def _build(
         seed=config.seed,
         top_p=config.sampling.top_p,
         masked=config.sampling.mask_steps > 0,
+        factors=config.cluster.engines > 0 and config.lora.send == "adapters",
     )
     if learner.note:
         say(learner.note)

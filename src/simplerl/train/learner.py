@@ -99,8 +99,11 @@ class Learner:
         seed: int = 0,
         top_p: float = 1.0,
         masked: bool = False,
+        factors: bool = False,
     ):
         """`reference` is the model of the KL; None: the policy as it is now, or without its adapters.
+
+        `factors`: of adapters, `weights` yields what they add (`lora.factors`), not the model with them.
 
         `seed` addresses the first values of a critic's head. `top_p` is that of sampling: tokens are scored as drawn,
         where they are `masked` under the nucleus of a copy of the policy (`scorer.mask`).
@@ -119,7 +122,7 @@ class Learner:
         self.scorer.top_p = top_p if "rl" in algorithm.components else 1.0
         if masked:
             self.scorer.mask = Scorer(copy.deepcopy(policy.model).requires_grad_(False).eval(), precision=precision)
-        self.adapters, self.seed = lora.has_adapters(policy.model), seed
+        self.adapters, self.factors, self.seed = lora.has_adapters(policy.model), factors, seed
         size = sum(values.numel() for values in policy.model.parameters())
         self.small = size < SMALL_MODEL and not self.adapters and not learner.gradient_checkpointing
         self.reference: Scorer | BaseScorer | None = None
@@ -194,9 +197,9 @@ class Learner:
             self.reference.temperature = value * self.algorithm.teacher_temperature
 
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yield the policy's parameters and buffers by name; adapters are merged into what they stand beside."""
-        model = self.policy.model
-        named = lora.merged(model) if self.adapters else model.state_dict(keep_vars=True).items()
+        """Yield the policy's parameters and buffers by name; adapters merged into what they stand beside, or alone."""
+        model, of_adapters = self.policy.model, lora.factors if self.factors else lora.merged
+        named = of_adapters(model) if self.adapters else model.state_dict(keep_vars=True).items()
         yield from gather(dict(named), keep=self.leads) if self.ranks else named
 
     @torch.no_grad()
