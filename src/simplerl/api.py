@@ -11,7 +11,6 @@ the configuration by a name that says what they were; to resume such a run, pass
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -257,11 +256,12 @@ def _run(
     callbacks: "Sequence[Callback]",
 ) -> Run:
     """Make a configuration, and a run of it."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # As the command does; where torch is there already it is late.
+    from simplerl.cli import before_torch
     from simplerl.cli.train import execute
     from simplerl.config.resolve import configure, merge
     from simplerl.train.run import Callback
 
+    before_torch()  # Where torch is there already it is late.
     named = {"plugins": [*map(str, _several(plugins))], "output_dir": str(output_dir or "")}
     say: Callable[[str], None] = (lambda line: None) if quiet else print
     config, path = configure(recipe, merge(overrides, named), resume=resume, stage=stage, say=say)

@@ -5,6 +5,7 @@ Options of a command come from its table: names, types, defaults, choices, bound
 
 import argparse
 import io
+import os
 import subprocess
 import sys
 import time
@@ -369,3 +370,12 @@ def test_an_export_that_cannot_be_written_is_the_users_to_fix(tmp_path, capsys) 
     (tmp_path / "file").touch()
     code, _, err = run_main(capsys, "export", "cub-qwen", "--output", str(tmp_path / "file" / "model"))
     assert (code, err.startswith(f"error: cannot write {tmp_path / 'file' / 'model'}: Not a directory")) == (2, True)
+
+
+def test_what_torch_reads_when_it_is_loaded_is_set_before_unless_the_user_has(monkeypatch) -> None:
+    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "1")  # So that it is undone.
+    monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert main(["--version"]) == 0
+    assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "32"
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"

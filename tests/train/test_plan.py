@@ -15,12 +15,15 @@ from transformers import AutoConfig
 
 from simplerl.config.resolve import RECIPES, resolve
 from simplerl.core.errors import ConfigError
+from simplerl.models.load import load
 from simplerl.runs.run import Run
+from simplerl.train.components import load_problems
 from simplerl.train.plan import (
     SHAPES,
     Machine,
     Plan,
     check,
+    longest_prompt,
     make_plan,
     shape_of,
     stack_bytes,
@@ -136,6 +139,21 @@ def test_parts_of_a_plan_follow_the_settings() -> None:
     split = make_plan(small_config(few), Machine(gpus=4), prompt_tokens=16)
     assert split.always["moments"] == plain.always["moments"] // 4
     assert split.seconds.keys() == {"rollout", "update", "sync"}
+
+
+def test_the_longest_prompt_is_that_of_the_template(tmp_path: Path) -> None:
+    """Worked examples in a prompt are longer than the question, of which alone a plan was made."""
+    (tmp_path / "long.txt").write_text("What is 1+1? 2\n" * 20 + "{input}")
+    plain, long = (small_config({"template": name}) for name in ("plain", str(tmp_path / "long.txt")))
+    policy, problems = load(plain.model), load_problems(long, lambda line: None).train
+    texts = ["What is 1+1? 2\n" * 20 + problem.question for problem in problems]
+    assert longest_prompt(long) == max(len(policy.encode(text)) for text in texts)
+    extra = longest_prompt(long) - longest_prompt(plain)
+    assert extra > 100
+    assert longest_prompt(small_config({"template": "chat"})) == plain.sampling.max_prompt_tokens, "cannot be told"
+    plans = [make_plan(each, Machine(memory_gib=100)) for each in (plain, long)]
+    assert plans[1].width - plans[0].width == extra
+    assert plans[1].sampling["cache"] > 2 * plans[0].sampling["cache"]
 
 
 def test_processes_beside_this_one_are_planned() -> None:

@@ -177,11 +177,19 @@ def usage() -> str:
     return TABLES["usage"].format(commands=rows)
 
 
+def before_torch() -> None:
+    """Set what torch's libraries read when they are loaded, where the user has not.
+
+    Threads that wait for others sleep instead of spinning, or a busy neighbour would make a run several times slower.
+    oneDNN keeps what it has compiled for 32 shapes, not for 1,024: batches have ever new ones, half a GiB of them.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    # Before torch is loaded: threads that wait for others sleep instead of spinning, or a busy neighbour would make a
-    # run several times slower.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    before_torch()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # An ASCII terminal still gets its table.
     # A library's warnings are for who develops with it; -W or PYTHONWARNINGS shows them.

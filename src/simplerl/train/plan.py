@@ -24,6 +24,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, Pre
 
 from simplerl.config.sections import Config
 from simplerl.core.errors import ConfigError, ModelError, SimpleRLError
+from simplerl.data.prompts import prompter
 from simplerl.models import attention as grouped_attention
 from simplerl.models import lora
 from simplerl.models.device import SMALL_MODEL
@@ -226,16 +227,17 @@ def stack_bytes(config: PretrainedConfig, *settings: Any) -> dict[str, int]:
 
 
 def longest_prompt(config: Config) -> int:
-    """Return the tokens of the longest training question, where model and data are on this machine; else the limit."""
+    """Return the tokens of the longest training prompt, where model and data are on this machine; else the limit."""
     limit = config.sampling.max_prompt_tokens
     if not Path(locate(config.model)).is_dir():
         return limit
+    template = prompter(config.template, system=config.prompt.system, special_tokens=config.prompt.special_tokens)
     try:
         tokenizer, problems = load_tokenizer(config.model), load_problems(config, lambda line: None).train
+        longest = sorted(problems, key=lambda problem: len(problem.question))[-32:]
+        return min(limit, max(len(template.ids(problem, tokenizer)) for problem in longest))
     except SimpleRLError:
         return limit
-    questions = sorted((problem.question for problem in problems), key=len)[-32:]
-    return min(limit, 16 + max(len(tokenizer.encode(question)) for question in questions))
 
 
 def make_plan(config: Config, machine: Machine, *, prompt_tokens: int = 0, held: int = 0) -> Plan:
