@@ -4,6 +4,8 @@ import os
 import signal
 import socket
 import sys
+import threading
+import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,14 +16,17 @@ import numpy as np
 import pytest
 from support import SMALL, arguments, deep, gone, run_main
 
+from simplerl.core.children import last_words
 from simplerl.core.errors import SimpleRLError
 from simplerl.core.seeds import derive
 from simplerl.models.load import Policy
 from simplerl.rollout import cluster as cluster_module
+from simplerl.rollout import engines as engines_module
 from simplerl.rollout import open_backend
 from simplerl.rollout.backend import Request, Sampling
 from simplerl.rollout.engines import Engines
 from simplerl.rollout.proof import ask_back
+from simplerl.train import ranks as ranks_module
 
 needs_ray = [pytest.mark.engines, pytest.mark.skipif(not find_spec("ray"), reason="needs Ray: python tools/engines.py")]
 
@@ -151,3 +156,43 @@ def test_a_caller_without_the_secret_is_sent_away_and_keeps_nobody_waiting(monke
     assert cluster.called(placed).recv(1) == b"", "nobody calls: at its end at once"
     for each in (silent, wrong, right, connection, cluster._server):
         each.close()
+
+
+def test_a_connection_to_who_takes_nothing_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one to a machine that is gone without a word: no engine's end is waited for in vain."""
+    monkeypatch.setattr(cluster_module, "CALL_S", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as ours:
+        theirs, _ = server.accept()
+        with theirs, pytest.raises(OSError, match="timed out"):
+            cluster_module._watched(ours).sendall(bytes(2**26))
+
+
+def test_ray_that_does_not_answer_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Of what Ray does not say to have ended it is said that it is not seen to end; a question ends in a message."""
+    never = threading.Event()
+
+    class Late(Exception):
+        pass
+
+    def get(over: Any, timeout: float) -> None:
+        assert timeout is not None
+        never.wait(timeout)
+        raise Late
+
+    exceptions = SimpleNamespace(GetTimeoutError=Late, RayActorError=ZeroDivisionError)
+    ray = SimpleNamespace(is_initialized=lambda: True, kill=lambda *_, **__: None, get=get, exceptions=exceptions)
+    (said := tmp_path / "said").touch()
+    placed = cluster_module.Placed(ray, None, None, said, b"")
+    monkeypatch.setattr(engines_module, "LEAVE_S", 0.2)
+    monkeypatch.setattr(ranks_module, "DEATH_S", 0.2)
+    began = time.monotonic()
+    engines_module._kill(placed)
+    assert last_words(placed, said, "is not seen to end") == "is not seen to end, and said nothing"
+    ranks_module._end([placed], [], SimpleNamespace(cleanup=lambda: None))
+    monkeypatch.setattr(cluster_module, "ANSWER_S", 0.2)
+    with pytest.raises(SimpleRLError, match=r"Ray has not answered within 0\.2 s"):
+        cluster_module._answer(never.wait)
+    with pytest.raises(ZeroDivisionError):
+        cluster_module._answer(lambda: 1 / 0)
+    assert cluster_module._answer(lambda: 7) == 7
+    assert time.monotonic() - began < 10

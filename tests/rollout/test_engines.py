@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -32,6 +33,7 @@ from support import (
     small_config,
 )
 
+from simplerl.core.children import start_child
 from simplerl.core.errors import ConfigError, ModelError, SimpleRLError
 from simplerl.core.registry import forget, load_plugin
 from simplerl.core.seeds import derive
@@ -352,6 +354,86 @@ def test_engines_that_end_together_while_nobody_asks_come_back(
         engines.close()
 
 
+class Late:
+    """A cluster whose processes are of this machine and call when they may."""
+
+    def __init__(self) -> None:
+        self.may, self.begun = threading.Event(), list[Any]()
+        self.may.set()
+
+    def reserve(self, count: int, *_: Any) -> list[Any]:
+        return [None] * count
+
+    def begin(self, serve: Any, settings: Any, said: Path, environment: Any, place: Any) -> Any:
+        run = "import json, os, socket, sys; from simplerl.rollout.engines import be_engine_elsewhere as be; "
+        process, connection = start_child(
+            ("-c", f"{run}be(socket.socket(fileno=os.dup(0)), json.loads(sys.argv[1]))"), settings, said, environment
+        )
+        process.connection = connection
+        self.begun.append(process)
+        return process
+
+    def called(self, process: Any) -> Any:
+        while process.poll() is None and not self.may.wait(0.1):
+            pass
+        return process.connection
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_nobody_waits_for_an_engine_that_is_being_started_but_who_needs_it(
+    count: int, cub: Callable[[str], Policy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it is given meanwhile it is asked once, when it is there; a second one answers at once."""
+    policy, cluster, said, sent, asked = cub("cub-qwen"), Late(), [], module.send, list[int]()
+    requests = requests_of(policy, 32)
+    wanted = answers(open_backend("native", policy), requests)
+    engines = Engines("native", policy, count=count, cluster=cast(Any, cluster), say=said.append)
+    told: list[list[list[int]]] = []
+    asking = threading.Thread(target=lambda: told.append(answers(engines, requests)))
+
+    def note(connection: Any, header: dict[str, Any], arrays: Any = None) -> None:
+        asked.extend(header.get("keys", ()))
+        sent(connection, header, arrays)
+
+    monkeypatch.setattr(module, "send", note)
+    try:
+        engines.sync(policy.model.state_dict().items(), version=1)
+        ask_back(engines, policy, "fp32")
+        cluster.may.clear()
+        os.kill(pids(engines)[0], signal.SIGKILL)
+        while len(cluster.begun) == count:
+            time.sleep(0.02)
+        began = time.monotonic()
+        assert [each["state"] for each in engines.report()] == ["starts", "waits"][:count]
+        engines.sync(policy.model.state_dict().items(), version=2)
+        asking.start()
+        if count == 2:
+            asking.join(60)
+            assert told == [wanted]
+        else:
+            while not engines.report()[0]["owes"]:
+                time.sleep(0.02)
+            assert not asked
+        assert time.monotonic() - began < 60
+        cluster.may.set()
+        asking.join(300)
+        assert told == [wanted]
+        assert sorted(asked) == sorted(request.noise_key for request in requests), "each was asked once"
+        assert ask_back(engines, policy, "fp32") < 1e-5, "every engine has the weights"
+        assert [each["starts"] for each in engines.report()] == [2, 1][:count]
+        cluster.may.clear()
+        os.kill(pids(engines)[0], signal.SIGKILL)
+        while len(cluster.begun) == count + 1:
+            time.sleep(0.02)
+        began = time.monotonic()
+    finally:
+        engines.close()
+    assert time.monotonic() - began < 20, "it ends, too, while an engine is being started"
+    assert all(gone(process.pid) for process in cluster.begun)
+    assert not any(thread.is_alive() for thread in engines._threads)
+    assert len(said) == 2
+
+
 def test_an_engine_that_cannot_be_started_anew_ends_the_run(
     cub: Callable[[str], Policy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -360,7 +442,7 @@ def test_an_engine_that_cannot_be_started_anew_ends_the_run(
     try:
         monkeypatch.setattr(module, "start_child", lambda *arguments: 1 / 0)
         os.kill(pids(engines)[0], signal.SIGKILL)
-        with pytest.raises(SimpleRLError, match="engine 0 cannot be heard or started anew: ZeroDivisionError"):
+        with pytest.raises(SimpleRLError, match="engine 0 cannot be started or heard: ZeroDivisionError"):
             answers(engines, requests_of(policy, 8))
     finally:
         engines.close()

@@ -3,19 +3,21 @@
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 import torch
-from support import SMALL, arguments, begin_run, deep, gone, run_command, small_config
+from support import SMALL, arguments, begin_run, copy_policy, deep, gone, run_command, small_config
 from transformers import AutoConfig
 
 from simplerl.config.resolve import resolve
-from simplerl.core.errors import ConfigError
+from simplerl.core.errors import ConfigError, ModelError
 from simplerl.core.seeds import derive
 from simplerl.core.types import Completion
 from simplerl.models import device as devices
@@ -92,6 +94,33 @@ def test_an_engine_takes_devices_that_follow_each_other(monkeypatch, first: int,
         with pytest.raises(Started):
             engines._start(module._Engine(number))
     assert ",".join(seen) == wanted
+
+
+def test_samplers_are_on_or_after_the_gpu_of_the_learner(cub: Callable[[str], Policy], monkeypatch) -> None:
+    """Which need not be the first: vLLM in the learner's process is given it, engines begin behind it."""
+    policy, gpu = copy_policy(cub("cub-qwen")), torch.device("cuda:1")
+    monkeypatch.setattr(type(policy.model), "device", gpu)
+    engine = MagicMock()
+    monkeypatch.setitem(sys.modules, "vllm", engine)
+    open_backend("vllm", policy).close()
+    assert engine.LLM.call_args.kwargs["device_ids"] == [1]
+    monkeypatch.setattr(type(policy.model), "device", torch.device("cuda:0"))
+    open_backend("vllm", policy).close()
+    assert engine.LLM.call_args.kwargs["device_ids"] is None
+    engine.LLM.return_value.collective_rpc.side_effect = TimeoutError
+    with pytest.raises(ModelError, match="a worker of vLLM's has not done reload_weights within 600 s: it hangs"):
+        open_backend("vllm", policy)
+    monkeypatch.setattr(module, "Engines", started := MagicMock())
+    start_backend(small_config({"cluster": {"engines": 1}}), policy, print, device=gpu, cluster=None)
+    assert started.call_args.kwargs["first_device"] == 2
+
+
+@pytest.mark.vllm
+@pytest.mark.skipif(not find_spec("vllm"), reason="needs vLLM: python tools/engines.py")
+def test_vllm_takes_the_gpu_that_it_is_given(tmp_path: Path) -> None:
+    from vllm.engine.arg_utils import EngineArgs
+
+    assert EngineArgs(model=str(tmp_path), device_ids=[1])._resolve_device_ids() == [1]
 
 
 @pytest.mark.parametrize("name", ["cub-qwen", "cub-llama"])

@@ -177,6 +177,34 @@ def test_processes_beside_this_one_are_planned() -> None:
     assert shared.always["moments"] > offloaded.always["moments"] == offloaded.learning["gradients"] == 0
 
 
+def test_the_seconds_of_a_sync_follow_the_way_of_the_weights() -> None:
+    """Copied in this process; for engines in fp32 by shared memory, once for all, or over the network, to each."""
+    few = {"sampling": {"prompts_per_step": 16, "samples_per_prompt": 8}}
+
+    def of(over: dict[str, Any], **machine: Any) -> Plan:
+        return make_plan(small_config(deep(few, over)), Machine(**machine), prompt_tokens=16)
+
+    here = of({}, gpus=1)
+    size = 4 * here.parameters
+    assert here.seconds["sync"] == pytest.approx(size / 2 / 50e9), "bf16, a copy"
+    there = size / 0.75e9 + size / 2e9
+    ranks = of({"learner": {"ranks": 2}}, gpus=2, engines=1)
+    assert ranks.seconds["sync"] == here.seconds["sync"], "the sampler is in the process of rank 0"
+    assert of({}, gpus=8).seconds["sync"] == pytest.approx(there)
+    engine = {"cluster": {"engines": 2}}
+    assert of(engine, gpus=1, engines=2, apart=True).seconds["sync"] == pytest.approx(there)
+    far = of(deep(engine, {"cluster": {"address": "auto"}}), gpus=1, engines=2, network=1.0)
+    assert far.seconds["sync"] == pytest.approx(there + 2 * size / 1e9)
+    assert far.sync.endswith(
+        "sent to 2 engines one after the other over a network of 1 GB/s, read by each engine at 2 GB/s"
+    )
+    many = of({}, gpus=64)
+    assert many.seconds["sync"] == pytest.approx(there + 64 * size / 12.5e9)
+    adapted = of({"lora": {"rank": 4}}, gpus=64)
+    assert adapted.parameters > many.parameters
+    assert adapted.seconds["sync"] == many.seconds["sync"], "merged"
+
+
 def test_a_run_on_a_gpu_is_planned_before_it_begins(monkeypatch, capsys, tmp_path: Path) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
@@ -234,6 +262,9 @@ def test_the_command_and_the_dry_run(capsys, tmp_path: Path) -> None:
     code, out, _ = run_main(capsys, "plan", "cub", "--prompt-tokens", "30")
     assert code == 0
     assert "0.9 M parameters" in out
+    code, out, _ = run_main(capsys, "plan", "cub", "--prompt-tokens", "30", "--gpus", "16", "--network", "25")
+    assert code == 0
+    assert "sent to 16 engines one after the other over a network of 25 GB/s" in " ".join(out.split())
     large = ["--gpus", "1", "--gpu-memory", "1", "--learner.tokens-per-microbatch", "1000000"]
     code, _, error = run_main(capsys, "plan", "cub", "--prompt-tokens", "30", *large)
     assert code == 2

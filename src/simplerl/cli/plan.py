@@ -99,6 +99,7 @@ def show_plan(config: Config, machine: "Machine", *, prompt_tokens: int = 0) -> 
             f"a step: {step}, at {machine.tflops:g} TFLOP/s × {machine.learning:g} and {machine.bandwidth:g} TB/s × "
             f"{machine.decoding:g}; {config.steps} steps in {config.steps * sum(plan.seconds.values()) / 3600:.1f} h"
         )
+        say(f"its sync: {plan.sync}")
     if machine.gpus > 1 and not machine.engines:
         engines = machine.gpus // config.rollout.tensor_parallel
         say(

@@ -37,12 +37,12 @@ def start_child(
     return process, ours
 
 
-def last_words(process: Any, said: Path, patience_s: float) -> str:
-    """Return how a child has ended, with its last five lines; one that has not within a second did not start."""
+def last_words(process: Any, said: Path, otherwise: str) -> str:
+    """Return how a child has ended, `otherwise` where it has not within a second, with its last five lines."""
     try:
         code = process.wait(timeout=1)
         how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
     except subprocess.TimeoutExpired:
-        how = f"did not start within {patience_s:g} s"
+        how = otherwise
     lines = said.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-5:]
     return how + ("; it said:\n" + "\n".join(f"  {line}" for line in lines) if lines else ", and said nothing")

@@ -4,6 +4,7 @@ Ray chooses the machine and starts a process there, which calls back over TCP. W
 memory or from files (a model, weights, moments), it is sent.
 """
 
+import atexit
 import os
 import secrets
 import signal
@@ -11,10 +12,12 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import torch
@@ -28,6 +31,8 @@ MISSING = "cluster.address = {!r} needs Ray: pip install 'simplerl[ray]'"
 CALL_S = 120.0
 #: Seconds in which a cluster must answer at all.
 REACH_S = 5.0
+#: Seconds in which one that runs must answer a question.
+ANSWER_S = 120.0
 #: Bytes by which a process that calls shows that it was started from here.
 SECRET = 32
 #: What must be the same on every machine.
@@ -82,11 +87,11 @@ class Cluster:
 
         ray = self._ray
         here = ray.get_runtime_context().get_node_id()
-        if not any(node["NodeID"] == here and node["Resources"].get("GPU") for node in ray.nodes()):
+        if not any(node["NodeID"] == here and node["Resources"].get("GPU") for node in _answer(ray.nodes)):
             return  # Ray gives them to nobody.
         only_here = NodeAffinitySchedulingStrategy(here, soft=False)
         actor: Any = ray.remote(_Actor).options(num_cpus=0, num_gpus=len(gpus), scheduling_strategy=only_here)
-        self._holder = actor.remote()
+        self._holder = _answer(actor.remote)
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         wanted = [visible.split(",")[each] for each in gpus] if visible else list(map(str, gpus))
         given = ["none: others have them"]
@@ -108,10 +113,10 @@ class Cluster:
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
         ray, needs = self._ray, {name: number * (size if name == "GPU" else 1) for name, number in self._needs.items()}
-        group = ray.util.placement_group([needs] * count, strategy="PACK")
+        group = _answer(lambda: ray.util.placement_group([needs] * count, strategy="PACK"))
         self._groups.append(group)
         if not group.wait(CALL_S):
-            free = {name: ray.available_resources().get(name, 0) for name in needs}
+            free = {name: _answer(ray.available_resources).get(name, 0) for name in needs}
             raise ConfigError(
                 f"cluster.address = {self._address!r} has no room for {count} {what}, each {_words(needs)}: "
                 f"{_words(free)} free after {CALL_S:g} s. Add machines (ray start --address), or ask for fewer; a run "
@@ -146,7 +151,7 @@ class Cluster:
         )
         said.touch()
         self._expected[secret] = None
-        handle = actor.remote()
+        handle = _answer(actor.remote)
         call = (self.host, self._server.getsockname()[1], secret, VERSIONS, serve, dict(settings))
         return Placed(ray, handle, handle.serve.remote(*call), said, secret)
 
@@ -165,8 +170,7 @@ class Cluster:
             with suppress(OSError), connection.makefile("rb") as file:
                 theirs = file.read(SECRET)
                 if known := [each for each in list(self._expected) if secrets.compare_digest(each, theirs)]:
-                    connection.settimeout(None)
-                    self._expected[known[0]] = connection
+                    self._expected[known[0]] = _watched(connection)
                     continue
             connection.close()  # One that was given up, or somebody else.
         if who := self._expected.pop(secret):
@@ -179,11 +183,45 @@ class Cluster:
         """Leave the cluster, with nothing of this run left there; one that was started here ends."""
         self._server.close()
         with suppress(Exception):  # A cluster that is gone holds nothing.
-            for group in self._groups:
-                self._ray.util.remove_placement_group(group)
+            _answer(lambda: [self._ray.util.remove_placement_group(group) for group in self._groups])
         self._holder = None
         if self._own:
-            self._ray.shutdown()
+            try:
+                _answer(self._ray.shutdown)
+            except SimpleRLError:
+                atexit.unregister(self._ray.shutdown)  # Which would wait for ever.
+
+
+def _answer(ask: Callable[[], Any]) -> Any:
+    """Return what Ray answers: where the cluster's head hangs, most of what it is asked waits for ever. Raises
+    SimpleRLError."""
+    told: SimpleQueue[tuple[Any, Exception | None]] = SimpleQueue()
+
+    def run() -> None:
+        try:
+            told.put((ask(), None))
+        except Exception as error:
+            told.put((None, error))
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        answer, error = told.get(timeout=ANSWER_S)
+    except Empty:
+        raise SimpleRLError(f"Ray has not answered within {ANSWER_S:g} s: its head (ray start --head) hangs") from None
+    if error:
+        raise error
+    return answer
+
+
+def _watched(connection: socket.socket) -> socket.socket:
+    """Return a connection that breaks where the other machine is gone without a word, or takes nothing, for CALL_S."""
+    connection.settimeout(None)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sys.platform == "linux":
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, int(CALL_S / 4)))
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, int(CALL_S / 12)))
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * CALL_S))
+    return connection
 
 
 def _words(resources: Mapping[str, float]) -> str:
@@ -203,18 +241,17 @@ class Placed:
             return self.wait(0)
         return None
 
-    def wait(self, timeout: float | None = None) -> int:
+    def wait(self, timeout: float) -> int:
         """Return a code when it has ended, negative where that was not its own doing, and write down why.
 
         Raises TimeoutExpired where it does not end.
         """
         if not self._ray.is_initialized():
             return -signal.SIGKILL
-        over, _ = self._ray.wait([self._over], timeout=timeout)
-        if not over:
-            raise subprocess.TimeoutExpired("ray", timeout or 0.0)
         try:
-            self._ray.get(over[0])
+            self._ray.get(self._over, timeout=timeout)
+        except self._ray.exceptions.GetTimeoutError as error:
+            raise subprocess.TimeoutExpired("ray", timeout) from error
         except Exception as error:  # What Ray says of an actor that has ended, or what was raised there.
             said = getattr(error, "cause", None) if isinstance(error, SimpleRLError) else error
             with suppress(OSError):
@@ -246,8 +283,7 @@ class _Actor:
             here, there = (", ".join(map(" ".join, each.items())) for each in (VERSIONS, versions))
             raise SimpleRLError(f"{socket.gethostname()} has {here}; the controller has {there}: install the same")
         connection = socket.create_connection((host, port), timeout=CALL_S)
-        connection.settimeout(None)
-        connection.sendall(secret)
+        _watched(connection).sendall(secret)
         try:
             serve(connection, settings)
         finally:  # The process goes on, and with it who listens: the controller must see that nobody answers.

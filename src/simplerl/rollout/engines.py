@@ -93,6 +93,7 @@ class _Engine:
         self.number = number
         self.process: Any = None
         self.connection: Any = None
+        """None while it is being started: what it is to do then it owes, and is asked when it can be."""
         self.ready = False
         self.owed: dict[int, _Task] = {}
         """Ticket → task. A ticket is one asking of one request: what comes for another is of the past."""
@@ -101,12 +102,25 @@ class _Engine:
         self.starts = self.ends = self.pid = 0
         """How often it was started, and has ended since it last answered what somebody had asked."""
         self.has: set[str] = set()
-        """What an engine on another machine has been sent: its model, weights by name."""
+        """Names of the weights that an engine on another machine has been sent."""
 
     def send(self, header: dict[str, Any], arrays: dict[str, np.ndarray] | None = None) -> None:
         """Send a message; where nobody is there, whoever listens finds out and asks again."""
-        with suppress(OSError):
-            send(self.connection, header, arrays)
+        if self.connection:
+            with suppress(OSError):
+                send(self.connection, header, arrays)
+
+    def hang_up(self) -> None:
+        """End the connection: who listens to it or sends finds out, here and there."""
+        if connection := self.connection:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def kill(self) -> None:
+        """End the process, and the connection, which that of a machine that is gone does not do."""
+        if self.process:
+            _kill(self.process)
+        self.hang_up()
 
 
 class Engines:
@@ -169,15 +183,17 @@ class Engines:
         self._error: SimpleRLError | None = None
         self._closed = threading.Event()
         self._engines = [_Engine(number) for number in range(count)]
-        for engine in self._engines:
-            self._start(engine)
-            threading.Thread(target=self._listen, args=(engine,), daemon=True).start()
-        threading.Thread(target=self._watch, daemon=True).start()
-        while not all(engine.ready for engine in self._engines):
-            if self._error:
-                self.close()
-                raise self._error
-            time.sleep(0.05)
+        self._threads = [threading.Thread(target=self._listen, args=(each,), daemon=True) for each in self._engines]
+        for thread in (*self._threads, threading.Thread(target=self._watch, daemon=True)):
+            thread.start()
+        try:
+            while not all(engine.ready for engine in self._engines):
+                if self._error:
+                    raise self._error
+                time.sleep(0.05)
+        except BaseException:
+            self.close()
+            raise
 
     def _write_model(self, policy: Policy) -> None:
         try:
@@ -259,13 +275,14 @@ class Engines:
         with self._lock:
             self._fail(SimpleRLError("the engines have been closed"))
             for engine in self._engines:
-                with suppress(OSError):
-                    engine.connection.shutdown(socket.SHUT_RDWR)  # By which they leave.
+                engine.hang_up()  # By which they leave.
         deadline = time.monotonic() + LEAVE_S
         for engine in self._engines:
             while engine.ready and engine.process.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.02)
-            _kill(engine.process)
+            engine.kill()
+        for thread in self._threads:  # One that is starting an engine at this moment ends it.
+            thread.join(LEAVE_S)
         self._files.cleanup()
         tidy()
 
@@ -310,19 +327,23 @@ class Engines:
                 self._give(engine, share)
 
     def _give(self, engine: _Engine, tasks: Sequence[_Task]) -> None:
-        """Have an engine owe tasks of one call."""
+        """Have an engine owe tasks of one call, and ask it, or where it is being started leave that for then."""
         if not tasks:
             return
-        if not engine.owed:
+        if engine.ready and not engine.owed:
             engine.since = time.monotonic()
         tickets = [next(self._numbers) for _ in tasks]
         engine.owed |= dict(zip(tickets, tasks, strict=True))
+        if not engine.connection:
+            return
         call = tasks[0].call
         version = self._under(call)
         weights = self._published.get(version, "")  # Without a name: those that an engine begins with.
         header: dict[str, Any] = {"call": call.number, "version": version, "weights": weights, "tickets": tickets}
-        if self._cluster and weights:
-            self._send_files(engine, weights)
+        if self._cluster and weights and weights not in engine.has:
+            engine.has.add(weights)
+            with suppress(OSError):
+                self._send_files(engine.connection, weights)
         if call.sampling is None:
             engine.send({**header, "kind": "logprobs"}, {"ids": tasks[0].asked})
             return
@@ -343,16 +364,17 @@ class Engines:
     # -- listening -----------------------------------------------------------------------------------------------
 
     def _listen(self, engine: _Engine) -> None:
-        """Take what an engine says, and start it anew when it has ended. Runs in a thread of its own."""
+        """Start an engine, take what it says, and start it anew when it has ended. Runs in a thread of its own."""
         try:
             while not self._closed.is_set():
+                self._start(engine)
                 with suppress(OSError), engine.connection.makefile("rb") as file:
                     for header, arrays in receive(file):
                         self._hear(engine, header, arrays)
                 if not self._closed.is_set():
-                    self._replace(engine)
+                    self._see_off(engine)
         except Exception as error:  # Else nobody would listen, and the run would wait for ever.
-            self._fail(SimpleRLError(f"engine {engine.number} cannot be heard or started anew: {raised_at(error)}"))
+            self._fail(SimpleRLError(f"engine {engine.number} cannot be started or heard: {raised_at(error)}"))
 
     def _hear(self, engine: _Engine, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         with self._lock:
@@ -391,65 +413,76 @@ class Engines:
                 )
             )
 
-    def _replace(self, engine: _Engine) -> None:
-        """Start an engine anew, and have what it owed asked again."""
-        _kill(engine.process)
-        how = last_words(engine.process, self._said(engine), START_S)
+    def _see_off(self, engine: _Engine) -> None:
+        """End an engine with which there is no connection any more; others that are ready are asked what it owes."""
+        engine.kill()
+        code = engine.process.poll()
+        how = last_words(engine.process, self._said(engine), "is cut off, and is not seen to end")
         with self._lock:
-            never = engine.starts == 1 and not engine.ready and engine.process.poll() >= 0  # It was not killed.
+            never = engine.starts == 1 and not engine.ready and (code is not None and code >= 0)  # It was not killed.
             engine.ends += 1
             name = f"engine {engine.number} of {len(self._engines)} ({self.name})"
             if never or engine.ends >= MOST_ENDS:
                 again = "" if never else f"\n{engine.ends} ends of this engine in a row, with no answer in between"
                 self._fail(SimpleRLError(f"{name} {how}{again}"))
                 self._closed.set()
-                return
             if self._closed.is_set():
                 return
-            owed = {ticket: task for ticket, task in engine.owed.items() if task.call.number in self._calls}
-            engine.owed = {}
-            self._say(f"{name} {how.splitlines()[0].split(';')[0]}; it is started anew, {len(owed)} requests with it")
-            self._start(engine)
-            versions = dict.fromkeys(self._under(task.call) for task in owed.values()) | {self.version: None}
-            for version in versions:
-                if version in self._proofs:
-                    self._give(engine, [_Task(_Call(0, version), engine.number, self._proofs[version][0])])
-            for _, group in itertools.groupby(owed.values(), key=lambda task: task.call.number):
-                tasks = list(group)
-                call = tasks[0].call
-                if call.sampling is None:
-                    self._give(engine, tasks)
-                else:
-                    self._deal(call, tasks)
+            engine.connection.close()
+            engine.connection, engine.ready, engine.since = None, False, time.monotonic()
+            owed = sum(task.call.number in self._calls for task in engine.owed.values())
+            self._say(f"{name} {how.splitlines()[0].split(';')[0]}; it is started anew, {owed} requests with it")
+            self._ask_again(engine)
+
+    def _ask_again(self, engine: _Engine) -> None:
+        """Have what an engine owes asked again, of those that are ready, and questions of itself."""
+        owed, engine.owed = engine.owed, {}
+        if engine.starts > 1 and engine.connection:  # What was proven before, of each policy that it may be asked.
+            versions = {self.version} if self._in_flight else {*self._published, self.version}
+            for version in sorted(versions & self._proofs.keys()):
+                self._give(engine, [_Task(_Call(0, version), engine.number, self._proofs[version][0])])
+        left = (task for task in owed.values() if task.call.number in self._calls)
+        for _, group in itertools.groupby(left, key=lambda task: task.call.number):
+            tasks = list(group)
+            call = tasks[0].call
+            if call.sampling is None:
+                self._give(engine, tasks)
+            else:
+                self._deal(call, tasks)
 
     def _start(self, engine: _Engine) -> None:
+        """Start an engine and ask it what it owes. Ray may look for a place, and a model be sent, for minutes: others
+        do not wait for that."""
         environment = {"OMP_NUM_THREADS": str(self._settings["threads"])}
         if self._device == "cuda" and not self._cluster:
             visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
             devices, first = visible.split(","), self._first_device + engine.number * self._size
             own = (devices[(first + worker) % len(devices)] for worker in range(self._size))
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(own)
-        engine.ready, engine.since, engine.starts = False, time.monotonic(), engine.starts + 1
-        if engine.connection:
-            engine.connection.close()
-        how = self._settings, self._said(engine), environment
+        engine.starts += 1
+        how, connection, process = (self._settings, self._said(engine), environment), cast(Any, None), cast(Any, None)
         if self._cluster:
-            place = self._places[engine.number]
-            engine.process = self._cluster.begin(be_engine_elsewhere, *how, place)
-            engine.connection = self._cluster.called(engine.process)
+            process = self._cluster.begin(be_engine_elsewhere, *how, self._places[engine.number])
         else:
-            engine.process, engine.connection = start_child(COMMAND, *how)
-        engine.pid, engine.has = engine.process.pid, set()
+            process, connection = start_child(COMMAND, *how)
+        with self._lock:
+            engine.process, engine.pid, engine.has = process, process.pid, set()
+        if self._closed.is_set():  # By somebody who may not have seen this one.
+            _kill(process)
         if self._cluster:
-            self._send_files(engine, "model")
-            engine.send({"kind": "begin"})
+            connection = self._cluster.called(process)
+            with suppress(OSError):
+                self._send_files(connection, "model")
+                send(connection, {"kind": "begin"})
+        with self._lock:
+            engine.connection = connection
+            self._ask_again(engine)
 
-    def _send_files(self, engine: _Engine, name: str) -> None:
-        """Send an engine on another machine a folder that it does not have yet."""
-        if name not in engine.has:
-            engine.has.add(name)
-            for file in sorted((self.files / name).iterdir()):
-                engine.send({"kind": "file", "name": f"{name}/{file.name}"}, {"bytes": np.fromfile(file, np.uint8)})
+    def _send_files(self, connection: socket.socket, name: str) -> None:
+        """Send an engine on another machine a folder."""
+        for file in sorted((self.files / name).iterdir()):
+            header = {"kind": "file", "name": f"{name}/{file.name}"}
+            send(connection, header, {"bytes": np.fromfile(file, np.uint8)})
 
     def _said(self, engine: _Engine) -> Path:
         return self.files / f"engine_{engine.number}.txt"
@@ -474,7 +507,7 @@ class Engines:
                     what = "owes answers (cluster.timeout_s)" if engine.ready else "has been loading its model"
                     self._say(f"engine {engine.number} has given no sign for {limit:g} s and {what}: it is ended")
                     engine.since = now
-                    _kill(engine.process)
+                    engine.kill()
 
     def report(self) -> list[dict[str, Any]]:
         """Return what each engine does, for who looks on: state, answers owed, time of its last sign."""
@@ -515,7 +548,8 @@ class EnginesAt:
 def _kill(process: Any) -> None:
     """End a process, and on this machine those that it has started: they leave by themselves, and tidy up."""
     process.kill()
-    process.wait()
+    with suppress(subprocess.TimeoutExpired):  # In the kernel, or Ray does not answer: that must not hold up others.
+        process.wait(timeout=LEAVE_S)
     if isinstance(process, subprocess.Popen):
         with suppress(ProcessLookupError):
             for signum in (*itertools.repeat(0, int(LEAVE_S / 0.05)), signal.SIGKILL):

@@ -46,6 +46,8 @@ MISSING = (
 SOCKET_PATH = 70
 #: Tokens a row that the cache has room for, beyond one row of the complete context.
 ROOM = 512
+#: Seconds in which workers must have done what is asked of all of them: read weights.
+WORKERS_S = 600.0
 
 
 def cache_tokens(context_length: int, max_rows: int) -> int:
@@ -128,6 +130,8 @@ class VLLMBackend:
                 enforce_eager=vllm.platforms.current_platform.is_cpu(),
                 tensor_parallel_size=tensor_parallel,
                 distributed_executor_backend="mp" if self._apart else None,
+                # In this process it would take the first GPU, whichever has the model.
+                device_ids=[model.device.index] if model.device.index and not self._apart else None,
                 use_tqdm_on_load=False,
                 max_model_len=context_length,
                 max_num_seqs=max_rows,
@@ -147,7 +151,7 @@ class VLLMBackend:
             lines = (str(error).strip() or type(error).__name__).splitlines()[-3:]
             raise ModelError(f"vLLM does not start with {directory}: {' '.join(lines)}") from error
         if self._apart:  # From here on there are weights to load.
-            self._engine.collective_rpc("update_config", args=({"load_config": {"load_format": "safetensors"}},))
+            self._ask_workers("update_config", args=({"load_config": {"load_format": "safetensors"}},))
         self._requests = 0
         self._done: dict[str, Any] = {}
         """Name → output of what has ended and was not taken yet: also while another was asked for."""
@@ -170,7 +174,13 @@ class VLLMBackend:
         else:
             with shared_folder() as folder:
                 return self._take(write_weights(Path(folder, "weights"), weights))
-        return self._engine.collective_rpc("reload_weights", kwargs=given)
+        return self._ask_workers("reload_weights", kwargs=given)
+
+    def _ask_workers(self, method: str, **given: Any) -> Any:
+        try:
+            return self._engine.collective_rpc(method, timeout=WORKERS_S, **given)
+        except TimeoutError as error:
+            raise ModelError(f"a worker of vLLM's has not done {method} within {WORKERS_S:g} s: it hangs") from error
 
     def close(self) -> None:
         """End the engine and release its memory."""

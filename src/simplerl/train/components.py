@@ -352,7 +352,7 @@ def start_backend(
         in_flight=config.rollout.refresh == "in_flight",
         plugins=[each.name for each in config.plugins],
         say=say,
-        first_device=config.learner.ranks,
+        first_device=(device.index or 0) + config.learner.ranks,
         device=device,
         cluster=cluster,
         **options,

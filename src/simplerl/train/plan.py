@@ -40,6 +40,11 @@ SHAPES = tomllib.loads(Path(__file__).with_name("shapes.toml").read_text(encodin
 USABLE = 0.92
 #: Seconds of the native sampler for a token of all rows on a GPU, of 2 or 28 layers: it waits for launches (measured).
 NATIVE_TOKEN_S = 0.04
+#: Bytes a second at which a sampler in the learner's process takes its weights (assumed; an H200 copied 32e9), and at
+#: which those for engines are written to shared memory and read from it (measured on a core of an AMD EPYC).
+COPY_RATE, WRITE_RATE, READ_RATE = 50e9, 0.75e9, 2e9
+#: GPUs of a machine: where there are more, engines are reached over the network.
+MACHINE_GPUS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +58,8 @@ class Machine:
     """Dense bf16 products of a GPU, in 10¹² operations a second: an H100's."""
     bandwidth: float = 3.35
     """TB/s of its memory."""
+    network: float = 12.5
+    """GB/s from the controller to engines on other machines: 100 Gbit/s."""
     learning: float = 0.4
     """Share of `tflops` that an update reaches."""
     decoding: float = 0.6
@@ -77,6 +84,7 @@ class Plan:
     learning: dict[str, int]  # What an update needs besides
     sampling: dict[str, int]  # What rollouts need besides
     seconds: dict[str, float]
+    sync: str  # How the weights come to those who sample
 
     @property
     def peak(self) -> int:
@@ -300,10 +308,11 @@ def make_plan(config: Config, machine: Machine, *, prompt_tokens: int = 0, held:
     sampling, kept = {"logits": logits}, {"engine": engine}
     (kept if config.rollout.backend == "vllm" else sampling)["cache"] = room  # vLLM's is there all the time.
     if engines and not gpus:  # Processes, and what is sent to them: a model, the policies in use, and a new one.
-        sent = (3 + config.rollout.lag) * weights
+        sent = weights + (2 + config.rollout.lag) * sent_bytes(config, own)
         kept, sampling = kept | sampling | {"engine": engines * (held + engine) + sent}, {}
     if machine.apart:
         kept, sampling = {}, kept | sampling
+    sync, how = _sync(config, machine, own, wide)
     return Plan(
         machine=machine,
         parameters=own["all"],
@@ -312,7 +321,29 @@ def make_plan(config: Config, machine: Machine, *, prompt_tokens: int = 0, held:
         always=always | kept,
         learning=learning,
         sampling=sampling,
-        seconds=_seconds(config, machine, own["all"], trained, wide, cache, width) if gpus else {},
+        seconds={**_seconds(config, machine, own["all"], trained, wide, cache, width), "sync": sync} if gpus else {},
+        sync=how,
+    )
+
+
+def sent_bytes(config: Config, own: dict[str, int]) -> int:
+    """Return the bytes of what each engine is sent at a sync: weights in fp32, those of adapters merged."""
+    return 4 * (own["all"] - own["trained"] * (config.lora.rank > 0))
+
+
+def _sync(config: Config, machine: Machine, own: dict[str, int], wide: int) -> tuple[float, str]:
+    """Return the seconds in which weights are with all that sample, and at which rates that is."""
+    if not config.cluster.engines and (machine.engines or machine.gpus < 2):
+        size = wide * own["all"]
+        return size / COPY_RATE, f"{size / 1e9:.3g} GB copied at {COPY_RATE / 1e9:g} GB/s"
+    size, engines = sent_bytes(config, own), machine.engines or machine.gpus // config.rollout.tensor_parallel
+    seconds, way = size / WRITE_RATE + size / READ_RATE, ""
+    if config.cluster.address or machine.gpus > MACHINE_GPUS:
+        seconds += engines * size / (machine.network * 1e9)
+        way = f" sent to {engines} engines one after the other over a network of {machine.network:g} GB/s,"
+    return seconds, (
+        f"{size / 1e9:.3g} GB written to shared memory at {WRITE_RATE / 1e9:g} GB/s,{way} read by each engine at "
+        f"{READ_RATE / 1e9:g} GB/s"
     )
 
 
@@ -336,7 +367,6 @@ def _seconds(
     return {
         "rollout": waves * length * max(token_s, NATIVE_TOKEN_S if config.rollout.backend == "native" else 0),
         "update": total * parameters * (passes + critic) / (machine.gpus * machine.tflops * 1e12 * machine.learning),
-        "sync": wide * parameters / 50e9,
     }
 
 

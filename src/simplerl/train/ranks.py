@@ -229,7 +229,7 @@ class Ranks:
         size = len(self._processes) + 1
         if not rank:
             return f"one of the {size} ranks of the learner has not come to the others within {WAIT_S} s"
-        how = last_words(self._processes[rank - 1], self._said(rank), START_S)
+        how = last_words(self._processes[rank - 1], self._said(rank), f"did not start within {START_S} s")
         where = f" (on {self.hosts[rank]})" if self.here <= rank < len(self.hosts) else ""
         return f"rank {rank} of {size} of the learner{where} {how}"
 
@@ -311,10 +311,11 @@ def _end(processes: Sequence[Any], sockets: Sequence[socket.socket], files: Any)
         each.close()  # By which they leave.
     for process in processes:
         try:
-            process.wait(timeout=5)
+            process.wait(timeout=DEATH_S)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait()
+            with suppress(subprocess.TimeoutExpired):  # In the kernel, or Ray does not answer.
+                process.wait(timeout=DEATH_S)
     if dist.is_initialized():
         dist.destroy_process_group()
     files.cleanup()
