@@ -200,9 +200,11 @@ def test_the_seconds_of_a_sync_follow_the_way_of_the_weights() -> None:
     )
     many = of({}, gpus=64)
     assert many.seconds["sync"] == pytest.approx(there + 64 * size / 12.5e9)
-    adapted = of({"lora": {"rank": 4}}, gpus=64)
+    adapted, merged = (of({"lora": {"rank": 4, "send": send}}, gpus=64) for send in ("adapters", "merged"))
     assert adapted.parameters > many.parameters
-    assert adapted.seconds["sync"] == many.seconds["sync"], "merged"
+    assert merged.seconds["sync"] == many.seconds["sync"]
+    share = (adapted.parameters - many.parameters) / many.parameters
+    assert adapted.seconds["sync"] == pytest.approx(share * merged.seconds["sync"])
 
 
 def test_a_run_on_a_gpu_is_planned_before_it_begins(monkeypatch, capsys, tmp_path: Path) -> None:

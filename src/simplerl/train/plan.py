@@ -327,8 +327,10 @@ def make_plan(config: Config, machine: Machine, *, prompt_tokens: int = 0, held:
 
 
 def sent_bytes(config: Config, own: dict[str, int]) -> int:
-    """Return the bytes of what each engine is sent at a sync: weights in fp32, those of adapters merged."""
-    return 4 * (own["all"] - own["trained"] * (config.lora.rank > 0))
+    """Return the bytes of what each engine is sent at a sync, in fp32: weights, or adapters."""
+    if not config.lora.rank:
+        return 4 * own["all"]
+    return 4 * (own["trained"] if config.lora.send == "adapters" else own["all"] - own["trained"])
 
 
 def _sync(config: Config, machine: Machine, own: dict[str, int], wide: int) -> tuple[float, str]:
