@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simplerl.core.errors import ConfigError, nearest
+from simplerl.core.errors import ConfigError
 from simplerl.core.registry import remember
 from simplerl.core.types import Problem, Verdict
 from simplerl.runs.run import Run
@@ -186,23 +186,14 @@ def evaluate(
     >>> sorted(result.evaluations[0].figures["acc"])
     ['high', 'low', 'problems', 'value']
     """
-    from pydantic import TypeAdapter, ValidationError
-
     from simplerl.cli.console import Bar
     from simplerl.core.registry import load_plugins
+    from simplerl.core.settings import filled
     from simplerl.evaluate.run import Settings, load_benchmarks, models_of, plan
     from simplerl.evaluate.run import evaluate as run_evaluations
 
-    known = [field.name for field in dataclasses.fields(Settings)]
-    for name in settings:
-        if name not in known:
-            raise ConfigError(f"unknown setting {name!r} of an evaluation; {nearest(name, known)}")
     load_plugins(map(str, _several(plugins)))
-    try:
-        rules = TypeAdapter(Settings).validate_python(settings)
-    except ValidationError as error:
-        key, wrong = str(error.errors()[0]["loc"][0]), error.errors()[0]["msg"]
-        raise ConfigError(f"{key} = {settings[key]!r}: {wrong}") from None
+    rules = filled(Settings, settings)
     names = [str(each.path) if isinstance(each, Run) else each for each in _several(models)]
     questions = _several(benchmarks)
     for what, given in (("models", names), ("benchmarks", questions)):
