@@ -15,7 +15,7 @@ from typing import Any
 from simplerl.config.sections import Config, PluginConfig
 from simplerl.core.errors import ConfigError, Contradiction, RunError, nearest
 from simplerl.core.registry import Plugin, Registry, canonical, load_plugins, owner, registry, remember
-from simplerl.core.settings import filled, names_of
+from simplerl.core.settings import filled, names_of, read
 from simplerl.data import sources
 from simplerl.data.rows import suffix_of
 from simplerl.environments import environment_class
@@ -156,16 +156,10 @@ def build_config(table: Mapping[str, Any]) -> Config:
 
 def _plugin_names(value: Any) -> list[str]:
     """Return the names of plug-ins, given as a list, as `a,b`, or as config.json has them. Raises ConfigError."""
-    if isinstance(value, str):  # A list as JSON writes it (a study hands its children such), or names and commas.
-        try:
-            value = json.loads(value) if value.startswith("[") else value.split(",")
-        except ValueError as error:
-            raise ConfigError(f"plugins: {value!r} is not a list ({error}); give names with commas between") from None
-    entries = list(value)
+    entries = read(tuple[str, ...], value)
     names = [entry.get("name") if isinstance(entry, Mapping) else entry for entry in entries]
-    for entry, name in zip(entries, names, strict=True):
-        if not isinstance(name, str):
-            raise ConfigError(f"plugins: each is the path of a file or the name of a module, got {entry!r}")
+    if wrong := [entry for entry, name in zip(entries, names, strict=True) if not isinstance(name, str)]:
+        raise ConfigError(f"plugins: each is the path of a file or the name of a module, got {wrong[0]!r}")
     return [name for name in names if name]
 
 

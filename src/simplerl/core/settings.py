@@ -1,10 +1,12 @@
 """Settings: a dataclass whose fields are keys, filled from a table. What a key may not be is an error that names it.
 
-Values may be text, as a command line has them: it is read as TOML would read it, where a key is not text itself.
+Values may be text, as a command line has them: it is read as TOML or JSON, where a key is not text itself.
 """
 
+import contextlib
 import dataclasses
 import functools
+import json
 import tomllib
 import types
 import typing
@@ -35,12 +37,12 @@ def filled(cls: Any, table: Any, path: str = "", advice: Callable[[str, Sequence
         name = f"{path}.{key}" if path else key
         if key not in own:
             raise ConfigError(f"unknown key {name!r}; {advice(name, own) if advice else nearest(key, own)}")
-        hint, check = _check(cls, key)
+        hint = _hints(cls)[key]
         if dataclasses.is_dataclass(hint):
             values[key] = filled(hint, value, name, advice)
             continue
         try:
-            values[key] = check(_read(hint, value))
+            values[key] = _check(cls, key).validate_python(read(hint, value))
         except ValueError as error:
             raise ConfigError(_wrong(name, value, error)) from None
     try:
@@ -50,35 +52,39 @@ def filled(cls: Any, table: Any, path: str = "", advice: Callable[[str, Sequence
 
 
 @functools.cache
-def _check(cls: Any, key: str) -> tuple[Any, Callable[[Any], Any]]:
-    """Return the type of a field, and what makes a value one of it. That raises ValueError."""
-    hint = typing.get_type_hints(cls, include_extras=True)[key]
-    plain = dataclasses.is_dataclass(hint)
-    return hint, (lambda value: value) if plain else pydantic.TypeAdapter(hint, config=CHECKS).validate_python
+def _hints(cls: Any) -> dict[str, Any]:
+    return typing.get_type_hints(cls, include_extras=True)
 
 
-def _read(hint: Any, value: Any) -> Any:
-    """Return a value as its type wants it: no text where there is none in it, and `a,b` as a list."""
+@functools.cache
+def _check(cls: Any, key: str) -> pydantic.TypeAdapter[Any]:
+    return pydantic.TypeAdapter(_hints(cls)[key], config=CHECKS)
+
+
+def read(hint: Any, value: Any) -> Any:
+    """Return a value as a type wants it: no text where there is none in it, and `a,b` as a list."""
     while typing.get_origin(hint) in (Annotated, Union, types.UnionType):
         hint = typing.get_args(hint)[0]
     if value is None or hint is str or typing.get_origin(hint) is Literal:
         return value
-    read = read_text(value)
-    if hint in (int, float) and isinstance(read, bool):  # Python takes it for 0 or 1, and `--steps` alone is true.
+    if isinstance(value, str):
+        value = _parsed(value)
+    if hint in (int, float) and isinstance(value, bool):  # Python takes it for 0 or 1, and `--steps` alone is true.
         raise ValueError("a number is needed")
     if typing.get_origin(hint) is not tuple:
-        return read
-    if not isinstance(read, list | tuple):
-        read = [part for part in read.split(",") if part] if isinstance(read, str) else [read]
-    return [_read(typing.get_args(hint)[0], part) for part in read]
-
-
-def read_text(value: Any) -> Any:
-    """Return what TOML reads in a text; the text itself where that is nothing, and other values as they are."""
-    try:
-        return tomllib.loads(f"value = {value}")["value"] if isinstance(value, str) else value
-    except tomllib.TOMLDecodeError:
         return value
+    if not isinstance(value, list | tuple):
+        value = [part for part in value.split(",") if part] if isinstance(value, str) else [value]
+    return [read(typing.get_args(hint)[0], part) for part in value]
+
+
+def _parsed(text: str) -> Any:
+    """Return what TOML, or JSON (a study hands its children lists and tables so), reads in a text; else the text."""
+    with contextlib.suppress(tomllib.TOMLDecodeError):
+        return tomllib.loads(f"value = {text}")["value"]
+    with contextlib.suppress(ValueError):
+        return json.loads(text) if text.startswith(("[", "{")) else text
+    return text
 
 
 def _wrong(name: str, value: Any, error: ValueError) -> str:
