@@ -16,7 +16,7 @@ import pytest
 from support import SMALL, arguments, command, environment, run_command, run_main
 
 from simplerl import __version__
-from simplerl.cli import COMMANDS, TABLES, complete, main, make_parser, settings, table_of
+from simplerl.cli import COMMANDS, TABLES, complete, main, make_parser, parse, settings, table_of
 from simplerl.cli.console import Bar, say, show_table
 from simplerl.core.errors import ConfigError
 from simplerl.core.registry import load_object
@@ -294,6 +294,12 @@ def test_the_help_is_the_text_of_the_row() -> None:
     assert "--show-as {text,json} how to show them (default: text)" in shown
     assert "RUN [RUN ...]" in shown
     assert "[BASE]" in shown
+
+
+def test_what_every_command_takes_may_stand_before_and_behind_an_action() -> None:
+    given = ["data", "--debug", "audit", "x", "--output", "y", "--plugin", "json"]
+    args = parse(given)
+    assert (args.command, args.debug, args.data, args.plugin) == ("data audit", True, "x", ["json"])
 
 
 def test_settings_are_keys_of_a_configuration() -> None:
