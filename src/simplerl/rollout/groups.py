@@ -94,8 +94,10 @@ def begin_notice(
     bare = [policy.check(ids, "prompt") for ids in bare if ids[:1] != [begin] and len(ids) > 1]
     if not bare:
         return None
-    without = _mean_logprob(policy, bare, logprobs)
-    with_it = _mean_logprob(policy, [[begin, *ids] for ids in bare], logprobs)
+    score = logprobs or functools.partial(text_logprobs, policy.model)
+    # Of the same tokens: the first of a text has nothing before it without a begin, so it counts in neither.
+    without = float(np.concatenate([score(ids) for ids in bare]).mean())
+    with_it = float(np.concatenate([score([begin, *ids])[1:] for ids in bare]).mean())
     setting, token = f"prompt.special_tokens = {prompter.special_tokens!r}", tokenizer.bos_token
     measured = f"a prompt's tokens have {with_it:.2f} nats each after {token}, {without:.2f} without"
     loss = without - with_it if begins else with_it - without
@@ -110,17 +112,6 @@ def begin_notice(
     if begins and prompter.special_tokens == "auto":
         return f"{setting}: {token} stands before every prompt, as the tokenizer has it ({measured})"
     return None
-
-
-def _mean_logprob(
-    policy: Policy, rows: Sequence[Sequence[int]], logprobs: Callable[[Sequence[int]], np.ndarray] | None = None
-) -> float:
-    """Return the mean log-probability of the tokens of some prompts, all but the first of the text."""
-    values, score = [], logprobs or functools.partial(text_logprobs, policy.model)
-    for ids in rows:
-        own_T = score(ids)
-        values.append(own_T[1:] if ids[0] == policy.tokenizer.bos_token_id else own_T)
-    return float(np.concatenate(values).mean())
 
 
 def fingerprint(prompted: Sequence[Prompted]) -> str:
