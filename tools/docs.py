@@ -120,7 +120,7 @@ def configuration() -> str:
 {NOTE}
 Every key can stand in a recipe (a TOML file, in the section before its dot) and on the command line, where dashes
 may stand for underscores: `--sampling.max-new-tokens 512`. The command line wins over the recipe, the recipe over the
-defaults below. A list is given as `a,b` or as TOML. An unknown key is an error that names the nearest one.
+defaults below. A list is given as `a,b`, or as TOML or JSON. An unknown key is an error that names the nearest one.
 
 `simplerl recipes` lists the shipped recipes; `simplerl recipes NAME` prints one with every value. A recipe may begin
 with `extends = "NAME"` and give only what differs, and with `about = "…"`. Without a recipe a cub is trained with
