@@ -4,7 +4,6 @@ python tools/docs.py            write them
 python tools/docs.py --check    say which are out of date, and exit with 1 if any is
 """
 
-import argparse
 import ast
 import dataclasses
 import functools
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, Union
 
 from simplerl.algorithms import ALGORITHMS
-from simplerl.cli import COMMANDS, build_parser, usage
+from simplerl.cli import COMMANDS, make_parser, table_of, usage
 from simplerl.config import sections
 from simplerl.doctor import RULES
 from simplerl.environments import ENVIRONMENTS
@@ -121,7 +120,7 @@ def configuration() -> str:
 {NOTE}
 Every key can stand in a recipe (a TOML file, in the section before its dot) and on the command line, where dashes
 may stand for underscores: `--sampling.max-new-tokens 512`. The command line wins over the recipe, the recipe over the
-defaults below. A list is given as `a,b` or as TOML. An unknown key is an error that names the nearest one.
+defaults below. A list is given as `a,b`, or as TOML or JSON. An unknown key is an error that names the nearest one.
 
 `simplerl recipes` lists the shipped recipes; `simplerl recipes NAME` prints one with every value. A recipe may begin
 with `extends = "NAME"` and give only what differs, and with `about = "…"`. Without a recipe a cub is trained with
@@ -167,12 +166,6 @@ on the machine; everything else is the same in a run and in the same run killed 
     return "\n".join(parts)
 
 
-def actions(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    """Return the actions of a command that has some."""
-    found = [entry for entry in parser._actions if isinstance(entry, argparse._SubParsersAction)]
-    return dict(found[0].choices) if found else {}
-
-
 def cli() -> str:
     """Return docs/cli.md."""
     os.environ["COLUMNS"] = "100"
@@ -188,11 +181,10 @@ Exit codes: 0 done, 1 a check failed or a bug of ours, 2 a mistake that you can 
 ```
 """
     ]
-    for name in COMMANDS:
-        parser = build_parser(name)
-        parts.append(f"## simplerl {name}\n\n```\n{parser.format_help().rstrip()}\n```\n")
-        for action, inner in actions(parser).items():
-            parts.append(f"### simplerl {name} {action}\n\n```\n{inner.format_help().rstrip()}\n```\n")
+    for name, table in COMMANDS.items():
+        for level, each in (("##", name), *(("###", f"{name} {action}") for action in table.get("actions", ()))):
+            shown = make_parser(each, table_of(each)).format_help().rstrip()
+            parts.append(f"{level} simplerl {each}\n\n```\n{shown}\n```\n")
     return "\n".join(parts)
 
 

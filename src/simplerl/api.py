@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simplerl.core.errors import ConfigError, nearest
-from simplerl.core.registry import remember
+from simplerl.core.errors import ConfigError
+from simplerl.core.registry import canonical, remember
 from simplerl.core.types import Problem, Verdict
 from simplerl.runs.run import Run
 
@@ -185,23 +185,14 @@ def evaluate(
     >>> sorted(result.evaluations[0].figures["acc"])
     ['high', 'low', 'problems', 'value']
     """
-    from pydantic import TypeAdapter, ValidationError
-
     from simplerl.cli.console import Bar
     from simplerl.core.registry import load_plugins
+    from simplerl.core.settings import filled
     from simplerl.evaluate.run import Settings, load_benchmarks, models_of, plan
     from simplerl.evaluate.run import evaluate as run_evaluations
 
-    known = [field.name for field in dataclasses.fields(Settings)]
-    for name in settings:
-        if name not in known:
-            raise ConfigError(f"unknown setting {name!r} of an evaluation; {nearest(name, known)}")
     load_plugins(map(str, _several(plugins)))
-    try:
-        rules = TypeAdapter(Settings).validate_python(settings)
-    except ValidationError as error:
-        key, wrong = str(error.errors()[0]["loc"][0]), error.errors()[0]["msg"]
-        raise ConfigError(f"{key} = {settings[key]!r}: {wrong}") from None
+    rules = filled(Settings, settings)
     names = [str(each.path) if isinstance(each, Run) else each for each in _several(models)]
     questions = _several(benchmarks)
     for what, given in (("models", names), ("benchmarks", questions)):
@@ -291,7 +282,7 @@ def _objects(
     environment: Any = None,
 ) -> "tuple[dict[str, Any], Inputs]":
     """Return the settings as tables, in them by its name what was passed, and the objects that a run is built from."""
-    from simplerl.config.resolve import named_table, nested
+    from simplerl.config.resolve import nested
     from simplerl.train.components import Inputs
 
     settings = {} if settings is None else settings
@@ -299,19 +290,10 @@ def _objects(
         raise ConfigError(f"settings: give a table of names and values, not {settings!r}")
     overrides = nested([*settings.items(), *top_level.items()], "settings[{!r}]")
     policy = problems = None
-    if reward is not None:
-        _lay(overrides, "reward", _reward_table(reward))
-    if isinstance(algorithm, str):
-        _lay(overrides, "algorithm", {"name": algorithm})
-    elif algorithm is not None:
-        if isinstance(algorithm, type) or not dataclasses.is_dataclass(algorithm):
-            raise ConfigError(f"algorithm: give a name, or an instance such as GRPO(), not {algorithm!r}")
-        _lay(overrides, "algorithm", named_table("algorithm", algorithm))
-    if dataclasses.is_dataclass(environment) and not isinstance(environment, type):
-        _lay(overrides, "environment", named_table("environment", environment))
-    elif environment is not None:
-        name = environment if isinstance(environment, str) else remember(environment)
-        _lay(overrides, "environment", {"name": name})
+    for kind, passed in {"reward": reward, "algorithm": algorithm, "environment": environment}.items():
+        if passed is not None:
+            several = kind == "reward" and isinstance(passed, list | tuple)
+            _lay(overrides, kind, _mixture(passed) if several else _section(kind, passed))
     if isinstance(model, str | Path):
         overrides["model"] = str(model)
     elif model is not None:
@@ -379,31 +361,32 @@ def _rows(value: Any, what: str) -> list[dict[str, Any]]:
     return [{name: each.tolist() if hasattr(each, "tolist") else each for name, each in row.items()} for row in rows]
 
 
-def _reward_table(reward: Any) -> dict[str, Any]:
-    if not isinstance(reward, list | tuple):
-        part = _reward_part(reward)
-        return {"name": part["name"], **part.get("params", {})}
-    parts = []
-    for entry in reward:
-        one, weight = entry if isinstance(entry, tuple) and len(entry) == 2 else (entry, 1.0)
-        parts.append({**_reward_part(one), "weight": weight})
-    return {"name": "mixture", "rewards": parts}
-
-
-def _reward_part(reward: Any) -> dict[str, Any]:
+def _section(kind: str, passed: Any) -> dict[str, Any]:
+    """Return the section of a reward, algorithm or environment that was passed: its name, and its own keys."""
     from simplerl.config.resolve import named_table
-    from simplerl.core.registry import canonical
     from simplerl.rewards import Reward
 
-    if isinstance(reward, str):
-        return {"name": canonical(reward)}
-    if isinstance(reward, Reward):
-        table = named_table("reward", reward)
-        name = table.pop("name")
-        return {"name": name, "params": table} if table else {"name": name}
-    if not callable(reward):
-        raise ConfigError(f"reward: give a name, a function, a Reward, or a list of these, not {reward!r}")
-    return {"name": remember(reward)}
+    if isinstance(passed, str):
+        return {"name": canonical(passed)}
+    is_instance = dataclasses.is_dataclass(passed) and not isinstance(passed, type)
+    if isinstance(passed, Reward) if kind == "reward" else is_instance:
+        return named_table(kind, passed)
+    if kind == "algorithm":
+        raise ConfigError(f"algorithm: give a name, or an instance such as GRPO(), not {passed!r}")
+    if kind == "reward" and not callable(passed):
+        raise ConfigError(f"reward: give a name, a function, a Reward, or a list of these, not {passed!r}")
+    return {"name": remember(passed)}
+
+
+def _mixture(rewards: Sequence[Any]) -> dict[str, Any]:
+    """Return the section of several rewards, each alone or with its weight."""
+    parts = []
+    for entry in rewards:
+        one, weight = entry if isinstance(entry, tuple) and len(entry) == 2 else (entry, 1.0)
+        params = _section("reward", one)
+        name = params.pop("name")
+        parts.append({"name": name, **({"params": params} if params else {}), "weight": weight})
+    return {"name": "mixture", "rewards": parts}
 
 
 def _digest(value: Any) -> str:

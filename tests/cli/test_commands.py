@@ -17,7 +17,7 @@ import pytest
 from support import SMALL, arguments, command, environment, run_command, run_main
 
 from simplerl import __version__
-from simplerl.cli import COMMANDS, TABLES, build_parser, complete, fill, main, read_options, settings
+from simplerl.cli import COMMANDS, TABLES, complete, main, make_parser, parse, settings, table_of
 from simplerl.cli.console import Bar, say, show_table
 from simplerl.core.errors import ConfigError
 from simplerl.core.registry import load_object
@@ -97,7 +97,7 @@ def test_unknown_option(name: str, capsys) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_what_the_front_door_asks_for(name: str) -> None:
-    parser = build_parser(name)
+    parser = make_parser(name, table_of(name))
     assert parser.prog == f"simplerl {name}"
     functions = [row["run"] for row in (COMMANDS[name], *COMMANDS[name].get("actions", {}).values()) if "run" in row]
     assert functions
@@ -224,6 +224,8 @@ def test_a_reader_that_leaves_early_is_no_fault(given: str, monkeypatch, capsys)
 
 TABLE = tomllib.loads("""
 shared = ["study"]
+about = "Does something."
+examples = "  simplerl x a"
 [options]
 "runs RUN [RUN ...]" = { type = "path", help = "run directories" }
 "base [BASE]" = "what they are compared with"
@@ -242,15 +244,11 @@ shared = ["study"]
 
 
 def parser() -> argparse.ArgumentParser:
-    filled = argparse.ArgumentParser(prog="x", exit_on_error=False)
-    fill(filled, complete(TABLE, "every"))
-    return filled
+    return make_parser("x", complete(TABLE))
 
 
 def parsed(*given: str) -> dict[str, Any]:
-    args = parser().parse_args(["a", *given])
-    read_options(args)
-    return vars(args)
+    return vars(parser().parse_args(["a", *given]))
 
 
 def test_what_is_left_out_has_its_default() -> None:
@@ -284,7 +282,7 @@ def test_what_is_given_has_its_type() -> None:
     ],
 )
 def test_mistakes_are_named(given: list[str], message: str, capsys) -> None:
-    with pytest.raises((SystemExit, argparse.ArgumentError, ConfigError)) as caught:
+    with pytest.raises((SystemExit, ConfigError)) as caught:
         parsed(*given)
     assert message in capsys.readouterr().err + str(caught.value)
 
@@ -297,6 +295,12 @@ def test_the_help_is_the_text_of_the_row() -> None:
     assert "--show-as {text,json} how to show them (default: text)" in shown
     assert "RUN [RUN ...]" in shown
     assert "[BASE]" in shown
+
+
+def test_what_every_command_takes_may_stand_before_and_behind_an_action() -> None:
+    given = ["data", "--debug", "audit", "x", "--output", "y", "--plugin", "json"]
+    args = parse(given)
+    assert (args.command, args.debug, args.data, args.plugin) == ("data audit", True, "x", ["json"])
 
 
 def test_settings_are_keys_of_a_configuration() -> None:
@@ -339,6 +343,8 @@ def test_bounds_hold_before_a_command_runs(words: list[str], said: str, capsys) 
     [
         (["eval", "x", "--max-new-tokens", "3"], "'--max-new-tokens'; did you mean '--max-tokens'"),
         (["view", "a", "b"], "view takes no argument 'b'; see simplerl view --help"),
+        (["data", "audti", "a"], "unknown action 'audti' of data; did you mean 'audit'? See simplerl data --help"),
+        (["prm"], "prm wants an action; known: label, score, train. See simplerl prm --help"),
     ],
 )
 def test_an_argument_that_a_command_does_not_take_is_named_with_the_nearest(given, said, capsys) -> None:

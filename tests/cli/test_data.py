@@ -183,8 +183,8 @@ def test_prompts_that_the_context_cannot_hold_are_not_measured(tmp_path: Path, c
 @pytest.mark.parametrize(
     ("given", "wanted"),
     [
-        ([], ["ACTION"]),
-        (["filtre"], ["invalid choice", "filtre"]),
+        ([], ["data wants an action; known: audit"]),
+        (["filtre"], ["unknown action 'filtre' of data; did you mean 'filter'"]),
         (["filter", "FILE", "--output", "o.jsonl"], ["--tokenizer"]),
         (["filter", "FILE", "--tokenizer", "cub-qwn", "--output", "o.jsonl"], ["'cub-qwn'", "cub-qwen"]),
         (["filter", "FILE", "--tokenizer", "cub-qwen", "--output", "o.csv"], ["o.csv", ".jsonl"]),

@@ -155,6 +155,13 @@ def test_values_are_read_by_the_type_of_their_key(argument: str, key: str, wante
     assert type(found) is type(wanted)
 
 
+def test_tables_are_read_as_toml_and_as_json() -> None:
+    """A study hands a child its settings as JSON."""
+    for entry in ('{name = "format", weight = 2.0}', '{"name": "format", "weight": 2.0}'):
+        config = resolve("cub", parse_overrides(["--reward", "mixture", f"--reward.rewards=[{entry}]"]))
+        assert as_table(config)["reward"] == {"name": "mixture", "rewards": [{"name": "format", "weight": 2.0}]}
+
+
 def test_later_wins_and_sections_merge() -> None:
     base = {"optimizer": {"lr": 1, "beta1": 2}, "steps": 3}
     assert merge(base, {"optimizer": {"lr": 9}}) == {"optimizer": {"lr": 9, "beta1": 2}, "steps": 3}

@@ -14,7 +14,7 @@ from support import environment
 from simplerl.core import registry as module
 from simplerl.core.errors import ConfigError, PluginError, SimpleRLError
 from simplerl.core.registry import (
-    HOMES,
+    KINDS,
     Registry,
     canonical,
     forget,
@@ -78,12 +78,12 @@ def test_names_that_could_not_be_typed_are_refused(words: Registry, name: object
         words.register(name, print)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("kind", HOMES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_can_be_registered(kind: str) -> None:
     entry = {"template": "Q: {input}", "recipe": __file__}.get(kind, module.Plugin)
     before = list(registry(kind))
     assert before
-    if kind in module.SHAPES:
+    if module.KINDS[kind][1] is not module.ANYTHING:
         with pytest.raises(SimpleRLError, match=f"the {kind} 'for-a-test' must be .*; '5' is not"):
             register(kind, "for-a-test")(5)
     assert register(kind, "for-a-test")(entry) is entry

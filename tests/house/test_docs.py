@@ -14,7 +14,7 @@ import pytest
 from support import ROOT, environment
 
 from simplerl.algorithms import ALGORITHMS, Algorithm
-from simplerl.cli import COMMANDS, build_parser, parser_of, split_overrides
+from simplerl.cli import COMMANDS, make_parser, parse, table_of
 from simplerl.config.resolve import RECIPES, as_table, flatten, merge, parse_overrides, resolve
 from simplerl.config.sections import Config
 from simplerl.core.registry import canonical, forget
@@ -169,13 +169,9 @@ def test_commands_in_the_texts_exist(my_ideas: None) -> None:
                     continue
                 seen += 1
                 assert words[1] in COMMANDS, f"{page.name}: {line}"
-                parser = build_parser(words[1])
-                inner = parser_of(parser, words[2:])
-                takes = inner.get_default("table").get("overrides")
-                own, overrides = split_overrides(inner, words[2:]) if takes else (words[2:], [])
-                args = parser.parse_args(own)
-                if takes:
-                    resolve_words(args, overrides)
+                args = parse(words[1:])
+                if args.table.get("overrides"):
+                    resolve_words(args, args.overrides)
     assert seen >= 5
 
 
@@ -204,19 +200,15 @@ def test_settings_in_the_texts_are_settings(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_examples_in_the_help_can_be_parsed(name: str) -> None:
-    examples = build_parser(name).epilog.split("examples:")[1]
+    examples = make_parser(name, table_of(name)).epilog.split("examples:")[1]
     lines = [line.strip() for line in examples.splitlines() if line.strip().startswith("simplerl ")]
     assert any(line.startswith(f"simplerl {name}") for line in lines)
     for line in lines:
         words = shlex.split(re.split(r"\s{3,}|\s>\s", line)[0])
         assert words[1] in COMMANDS, line
-        parser = build_parser(words[1])
-        inner = parser_of(parser, words[2:])
-        takes = inner.get_default("table").get("overrides")
-        own, overrides = split_overrides(inner, words[2:]) if takes else (words[2:], [])
-        args = parser.parse_args(own)
-        if takes:
-            resolve_words(args, overrides)
+        args = parse(words[1:])
+        if args.table.get("overrides"):
+            resolve_words(args, args.overrides)
 
 
 def test_links_between_pages_lead_somewhere() -> None:

@@ -145,13 +145,6 @@ def test_fingerprint_tells_data_and_templates_apart(cub) -> None:
 # -- the begin-of-text token -----------------------------------------------------------------------------------------
 
 
-def likelier(monkeypatch, *, after_begin: float, bare: float) -> None:
-    """Have prompts be so likely, whatever the model thinks."""
-    monkeypatch.setattr(
-        groups, "_mean_logprob", lambda policy, rows, _: after_begin if len({ids[0] for ids in rows}) == 1 else bare
-    )
-
-
 @pytest.fixture
 def begun(tiny):
     """A policy whose tokenizer knows a begin-of-text token, `z`, and adds it or not."""
@@ -186,11 +179,15 @@ LETTERS = [Problem(id=f"p{i}", question=f"{letter} to", answer="1", source="test
     ],
 )
 def test_a_model_that_wants_another_begin_is_said(
-    adds: bool, special_tokens: str, after_begin: float, bare: float, wanted: str | None, begun, monkeypatch
+    adds: bool, special_tokens: str, after_begin: float, bare: float, wanted: str | None, begun
 ) -> None:
-    likelier(monkeypatch, after_begin=after_begin, bare=bare)
+    policy = begun(adds)
+
+    def score(ids) -> np.ndarray:  # Prompts are so likely, whatever the model thinks.
+        return np.full(len(ids) - 1, after_begin if ids[0] == policy.tokenizer.bos_token_id else bare)
+
     prompter = Prompter(template=Template("{input}"), special_tokens=special_tokens)
-    said = groups.begin_notice(LETTERS, prompter, begun(adds))
+    said = groups.begin_notice(LETTERS, prompter, policy, score)
     assert (said is None) == (wanted is None), said
     assert said is None or re.search(wanted, said)
 
@@ -204,12 +201,16 @@ def test_the_same_tokens_are_compared_with_and_without(begun) -> None:
     """The first token of the text has nothing before it without a begin, so it counts in neither."""
     policy = begun(True)
     rows = [policy.tokenizer.encode(problem.question, add_special_tokens=False) for problem in LETTERS]
-    for begin in ([], [policy.tokenizer.bos_token_id]):
+    means = []
+    for begin in ([policy.tokenizer.bos_token_id], []):
         values = []
         for ids in rows:
             tokens_BT = torch.tensor([[*begin, *ids]])
             with torch.no_grad():
                 logprobs_BT, _ = full_scores(policy.model, tokens_BT, torch.ones_like(tokens_BT, dtype=torch.bool))
             values += logprobs_BT[0, len(begin) + 1 :].tolist()
-        own = groups._mean_logprob(policy, [[*begin, *ids] for ids in rows])
-        assert own == pytest.approx(np.mean(values), abs=1e-5)
+        means.append(float(np.mean(values)))
+    said = groups.begin_notice(LETTERS, Prompter(template=Template("{input}")), policy)
+    assert said is not None
+    shown = [float(number) for number in re.findall(r"-\d+\.\d+", said)]
+    assert shown == pytest.approx(means, abs=0.0051)

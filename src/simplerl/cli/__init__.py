@@ -13,7 +13,7 @@ import sys
 import textwrap
 import tomllib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +26,24 @@ TABLES: dict[str, Any] = tomllib.loads(Path(__file__).with_name("commands.toml")
 #: Subcommand → its table.
 COMMANDS: dict[str, dict[str, Any]] = TABLES["command"]
 
-#: Lists are read after parsing, so that a mistake in one is a message like any other.
-TYPES = {"int": int, "float": float, "path": Path}
+
+def table_of(name: str) -> dict[str, Any]:
+    """Return the table of a command, or of an action of one (`data audit`), complete."""
+    command, _, action = name.partition(" ")
+    table = COMMANDS[command]
+    if action:
+        own = table["actions"][action]
+        about = f"{own['summary'][0].upper()}{own['summary'][1:]}."
+        table = {"run": table.get("run"), "about": about, **own}
+    return complete(table)
 
 
-def complete(table: Mapping[str, Any], *more: str) -> dict[str, Any]:
-    """Return the table of a command or an action with the groups that it shares, and `more`; its own rows win."""
+def complete(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a table with the groups that it shares; its own rows win."""
     tables = [*(TABLES["shared"][name] for name in table.get("shared", ())), table]
-    tables += [TABLES["shared"][name] for name in more]
     merged = {key: value for each in tables for key, value in each.items()}
     for kind in ("settings", "options"):
-        rows = {key: row for each in tables for key, row in each.get(kind, {}).items()}
-        merged[kind] = {key: {"help": row} if isinstance(row, str) else row for key, row in rows.items()}
+        merged[kind] = {key: row for each in tables for key, row in each.get(kind, {}).items()}
     return merged
 
 
@@ -46,26 +52,22 @@ def dest_of(key: str) -> str:
     return key.partition(" ")[0].lstrip("-").replace("-", "_")
 
 
-def fill(parser: argparse.ArgumentParser, table: Mapping[str, Any]) -> None:
-    """Add the options of a completed table, and make its actions parsers of their own."""
-    for key, row in {**table["settings"], **table["options"]}.items():
-        parser.add_argument(key.partition(" ")[0], **_keywords(key, row))
-    parser.set_defaults(table=table)
-    if "actions" in table:
-        actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION", title="actions")
-        for name, action in table["actions"].items():
-            summary = action["summary"]
-            texts = _texts(f"{summary[0].upper()}{summary[1:]}.", action)
-            inner = actions.add_parser(name, help=summary, **texts)
-            parser.set_defaults(inner={**(parser.get_default("inner") or {}), name: inner})
-            inner.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-            fill(inner, complete(action))
-
-
-def _texts(about: str, table: Mapping[str, Any], more: str = "") -> dict[str, Any]:
-    """Return what argparse wants to know of a parser: what it is for, and `more` and the examples below its options."""
-    layout = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
-    return {"description": about, "epilog": f"{more}examples:\n{table['examples'].rstrip()}", **layout}
+def make_parser(name: str, table: Mapping[str, Any]) -> argparse.ArgumentParser:
+    """Return the parser of a command, or of an action of one, from its table."""
+    more = f"{names_to_choose()}\n\n" if table.get("names") else ""
+    more += f"actions:\n{listed(table['actions'])}\n\n" if "actions" in table else ""
+    parser = argparse.ArgumentParser(
+        prog=f"simplerl {name}",
+        usage=f"simplerl {name} ACTION [OPTIONS]" if "actions" in table else None,
+        description=table["about"].strip(),
+        epilog=f"{more}examples:\n{table['examples'].rstrip()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    for key, row in {**table["settings"], **table["options"], **TABLES["shared"]["every"]["options"]}.items():
+        parser.add_argument(key.partition(" ")[0], **_keywords(key, {"help": row} if isinstance(row, str) else row))
+    parser.set_defaults(table=table, command=name)
+    return parser
 
 
 def _keywords(key: str, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,8 +79,7 @@ def _keywords(key: str, row: Mapping[str, Any]) -> dict[str, Any]:
     keywords: dict[str, Any] = {"help": text.replace("%", "%%")}
     if name.startswith("--") and not shown and "choices" not in row:
         return {**keywords, "action": "store_true"}
-    read = TYPES.get(row.get("type", type(default).__name__), str)
-    keywords |= {"type": read, "default": default if default is None else read(default)}
+    keywords |= {"type": _reader(name, row), "default": default}
     keywords |= {key: row[key] for key in ("required", "choices") if key in row}
     if "choices" not in row:
         keywords["metavar"] = shown.strip("[. ]").split(" ")[0] or None
@@ -90,28 +91,31 @@ def _keywords(key: str, row: Mapping[str, Any]) -> dict[str, Any]:
     return keywords
 
 
-def read_options(args: argparse.Namespace) -> None:
-    """Check the numbers and names of what was parsed, and part its lists. Raises ConfigError."""
-    for key, row in args.table["options"].items():
-        dest, name = dest_of(key), key.partition(" ")[0]
-        value = getattr(args, dest)
-        if value is None:
-            continue
-        low, high = row.get("least", -math.inf), row.get("most", math.inf)
-        if ("least" in row or "most" in row) and not low <= value <= high:
+def _reader(name: str, row: Mapping[str, Any]) -> Callable[[str], Any]:
+    """Return what reads the text of an option as its type. It raises ConfigError for a value that may not be."""
+    kind, bounded = row.get("type", type(row.get("default")).__name__), row.keys() & {"least", "most"}
+    low, high = row.get("least", -math.inf), row.get("most", math.inf)
+
+    def read(text: str) -> Any:
+        if kind == "names":
+            # A comma before `key=value` is one within a name (`reasoning-gym:chain_sum,size=50`).
+            parts = re.split(r",(?!\s*\w+=)", text)
+            return list(dict.fromkeys(part.strip() for part in parts if part.strip()))
+        if kind == "numbers":
+            try:
+                return tuple(int(part) for part in text.split(","))
+            except ValueError:
+                raise ConfigError(f"{name} must be numbers such as 1,4,16; got {text!r}") from None
+        value = {"int": int, "float": float, "path": Path}.get(kind, str)(text)
+        if bounded and not low <= value <= high:
             bounds = f"be at least {low}" if high == math.inf else f"lie between {low} and {high}"
             raise ConfigError(f"{name} must {bounds}, got {value}")
         if "from" in row:
             registry(row["from"]).find(value, key=name)
-        if row.get("type") == "names":
-            # A comma before `key=value` is one within a name (`reasoning-gym:chain_sum,size=50`).
-            parts = re.split(r",(?!\s*\w+=)", value)
-            setattr(args, dest, list(dict.fromkeys(part.strip() for part in parts if part.strip())))
-        elif row.get("type") == "numbers":
-            try:
-                setattr(args, dest, tuple(int(part) for part in value.split(",")))
-            except ValueError:
-                raise ConfigError(f"{name} must be numbers such as 1,4,16; got {value!r}") from None
+        return value
+
+    read.__name__ = kind  # What argparse calls it where it cannot be read.
+    return read
 
 
 def settings(args: argparse.Namespace) -> dict[str, Any]:
@@ -132,49 +136,53 @@ def names_to_choose() -> str:
     return "names to choose from (a file or module of yours adds to them: --plugin):\n" + "\n".join(wrapped)
 
 
-# -- running a command -----------------------------------------------------------------------------------------------
-
-
-def build_parser(command: str) -> argparse.ArgumentParser:
-    """Return the parser of one subcommand; the command itself is imported when it runs."""
-    table = complete(COMMANDS[command], "every")
-    names = f"{names_to_choose()}\n\n" if table.get("names") else ""
-    parser = argparse.ArgumentParser(prog=f"simplerl {command}", **_texts(table["about"].strip(), table, names))
-    fill(parser, table)
-    return parser
-
-
-def parser_of(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.ArgumentParser:
-    """Return the parser of the action that a command line begins with; the command's own where it has none."""
-    return (parser.get_default("inner") or {}).get(argv[0] if argv else "", parser)
-
-
-def split_overrides(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[list[str], list[str]]:
-    """Part the command's own arguments from configuration settings: every `--key [value]` that it does not declare."""
-    own, overrides, rest = [], [], list(argv)
-    while rest:
-        argument = rest.pop(0)
-        name = argument.partition("=")[0]
-        if not name.startswith("--") or name in parser._option_string_actions:
-            own.append(argument)
-            continue
-        overrides.append(argument)
-        if "=" not in argument and rest and not rest[0].startswith("--"):
-            overrides.append(rest.pop(0))
-    return own, overrides
-
-
-def named_plugins(argv: list[str]) -> list[str]:
-    """Return the values of `--plugin`, before there is a parser: its choices may come from them."""
-    named = [after for word, after in itertools.pairwise(argv) if word == "--plugin"]
-    return [*named, *(word.partition("=")[2] for word in argv if word.startswith("--plugin="))]
+def listed(tables: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return a line for each of some commands or actions."""
+    width = max(map(len, tables))
+    return "\n".join(f"  {name:{width}}  {table['summary']}" for name, table in tables.items())
 
 
 def usage() -> str:
     """Return the text of `simplerl --help`."""
-    width = max(map(len, COMMANDS))
-    rows = "\n".join(f"  {name:{width}}  {table['summary']}" for name, table in COMMANDS.items())
-    return TABLES["usage"].format(commands=rows)
+    return TABLES["usage"].format(commands=listed(COMMANDS))
+
+
+# -- running a command -----------------------------------------------------------------------------------------------
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    """Read a command line, its plug-ins loaded: `overrides` are the settings in it, every `--key [value]` that its
+    command does not declare, where that takes such. Raises SimpleRLError."""
+    name, *rest = words
+    if name not in COMMANDS:
+        raise SimpleRLError(f"unknown command {name!r}; {nearest(name, COMMANDS)}")
+    if actions := COMMANDS[name].get("actions", {}):
+        if action := next((word for word in rest if word in actions), ""):
+            rest.remove(action)
+            name = f"{name} {action}"
+        elif not {"-h", "--help"} & {*rest}:
+            said = f"unknown action {rest[0]!r} of {name}" if rest else f"{name} wants an action"
+            raise SimpleRLError(f"{said}; {nearest(' '.join(rest[:1]), actions)} See simplerl {name} --help")
+    # Before there is a parser: its choices may come from them.
+    plugins = [after for word, after in itertools.pairwise(rest) if word == "--plugin"]
+    load_plugins([*plugins, *(word.partition("=")[2] for word in rest if word.startswith("--plugin="))])
+    table = table_of(name)
+    parser, own, overrides = make_parser(name, table), list[str](), list[str]()
+    while rest:
+        word = rest.pop(0)
+        key, equals, _ = word.partition("=")
+        is_setting = table.get("overrides") and key.startswith("--") and key not in parser._option_string_actions
+        (overrides if is_setting else own).append(word)
+        if is_setting and not equals and rest and not rest[0].startswith("--"):
+            overrides.append(rest.pop(0))
+    args, unknown = parser.parse_known_args(own)
+    if unknown:
+        key = unknown[0].partition("=")[0]
+        known = [option for option in parser._option_string_actions if option.startswith("--")]
+        hint = f"{nearest(key, known)} " if key.startswith("--") else ""
+        raise SimpleRLError(f"{name} takes no argument {key!r}; {hint}see simplerl {name} --help")
+    args.overrides = overrides
+    return args
 
 
 def before_torch() -> None:
@@ -196,51 +204,33 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
-    command, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
-    debug = "--debug" in rest
+    words = (sys.argv[1:] if argv is None else argv) or ["--help"]
     try:
-        if command in ("-h", "--help", "help"):
+        if words[0] in ("-h", "--help", "help"):
             print(usage())
             return 0
-        if command in ("-V", "--version"):
+        if words[0] in ("-V", "--version"):
             print(f"simplerl {__version__}")
             return 0
-        if command not in COMMANDS:
-            raise SimpleRLError(f"unknown command {command!r}; {nearest(command, COMMANDS)}")
-        load_plugins(named_plugins(rest))
-        parser = build_parser(command)
-        overrides: list[str] = []
-        inner = parser_of(parser, rest)
-        if inner.get_default("table").get("overrides"):
-            rest, overrides = split_overrides(inner, rest)
-        args, unknown = parser.parse_known_args(rest)
-        if unknown:
-            name = unknown[0].partition("=")[0]
-            known = [option for option in inner._option_string_actions if option.startswith("--")]
-            hint = f"{nearest(name, known)} " if name.startswith("--") else ""
-            raise SimpleRLError(f"{command} takes no argument {name!r}; {hint}see simplerl {command} --help")
-        args.command, args.overrides = command, overrides
-        read_options(args)
+        args = parse(words)
         # A command is imported when it runs; it may return an exit code.
-        function = (args.table if "run" in args.table else COMMANDS[command])["run"]
-        return load_object(f"simplerl.cli.{function}")(args) or 0
-    except SimpleRLError as error:
-        if debug:
-            raise
-        from simplerl.cli.console import printable
-
-        print(f"error: {printable(str(error))}", file=sys.stderr)
-        return 2
+        return load_object(f"simplerl.cli.{args.table['run']}")(args) or 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 1
     except Exception as error:
-        if debug:
+        if "--debug" in words:
             raise
-        if said := blamed(error):
-            print(f"error: {said}; --debug shows the traceback", file=sys.stderr)
+        from simplerl.cli.console import printable
+
+        if isinstance(error, SimpleRLError):
+            said = printable(str(error))
+        elif said := blamed(error):
+            said += "; --debug shows the traceback"
+        if said:
+            print(f"error: {said}", file=sys.stderr)
             return 2
         print(
             f"internal error: {type(error).__name__}: {error}\n"

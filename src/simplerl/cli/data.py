@@ -36,20 +36,21 @@ MATH_500 = "HuggingFaceH4/MATH-500@6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be"
 
 def derive(args: argparse.Namespace) -> None:
     """Filter problems, check their golds, remove benchmark questions, measure difficulty: read, work, show, write."""
+    action = args.command.split()[1]
     path = making.check_output(Path(args.output).expanduser(), overwrite=args.overwrite)
     # An audit is there to leave out what cannot be read.
-    read = data.read(args.data, args.split, size=getattr(args, "limit", 0), strict=args.action != "audit")
+    read = data.read(args.data, args.split, size=getattr(args, "limit", 0), strict=action != "audit")
     say(*read.notes)
     if judges := {str(each.meta.get("environment", "code")) for each in read.problems} - {"code"}:
         raise DataError(
             f"problems of {args.data} are judged by the environment {', '.join(sorted(judges))} and not by their "
             "answer, which a file cannot say; give the data set itself to simplerl train"
         )
-    if args.action == "audit":
+    if action == "audit":
         result = making.by_gold(read.problems, workers=args.workers, timeout_s=args.timeout)
     else:
         actions = {"filter": by_length, "decontaminate": by_benchmarks, "difficulty": by_difficulty}
-        result = actions[args.action](args, read.problems)
+        result = actions[action](args, read.problems)
     why = result.why.replace("_", " ")
     say(*(f"  removed {item['id']} ({item['place']}): {why} {item[result.why]}" for item in result.removed[:5]))
     if len(result.removed) > 5:
@@ -58,8 +59,8 @@ def derive(args: argparse.Namespace) -> None:
     show_table(result.title, ("", "problems"), rows)
     settings = {name: getattr(args, name) for name in map(dest_of, args.table["options"])}
     figures = {"kept": len(result.kept), **result.report, "removed": result.removed}
-    making.write(path, result.kept, making.report_of(args.action, read, settings, **figures))
-    if args.action == "difficulty":
+    making.write(path, result.kept, making.report_of(action, read, settings, **figures))
+    if action == "difficulty":
         shutil.rmtree(_partial(args), ignore_errors=True)
     say(f"wrote {path}\n      {making.report_path(path)}")
 

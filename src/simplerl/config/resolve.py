@@ -7,25 +7,15 @@ import json
 import re
 import sys
 import tomllib
-import typing
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pydantic
-
-from simplerl.config.sections import Config, PluginConfig, read_text
+from simplerl.config.sections import Config, PluginConfig
 from simplerl.core.errors import ConfigError, Contradiction, RunError, nearest
-from simplerl.core.registry import (
-    Plugin,
-    Registry,
-    canonical,
-    load_plugins,
-    owner,
-    registry,
-    remember,
-)
+from simplerl.core.registry import Plugin, Registry, canonical, load_plugins, owner, registry, remember
+from simplerl.core.settings import filled, names_of, read
 from simplerl.data import sources
 from simplerl.data.rows import suffix_of
 from simplerl.environments import environment_class
@@ -158,29 +148,18 @@ def build_config(table: Mapping[str, Any]) -> Config:
     """Return the configuration of a table, its plug-ins loaded. Raises ConfigError with the key that is wrong."""
     values = dict(table)
     explicit = load_plugins(_plugin_names(values.pop("plugins", ())))
-    for key in REGISTRIES:
-        if key in values:
-            values[key] = _build_named(key, values[key])
-    try:
-        config = Config(**values)
-    except pydantic.ValidationError as error:
-        raise ConfigError(_message(error.errors()[0], table)) from None
+    values |= {key: _named(key, values[key]) for key in REGISTRIES if key in values}
+    config = filled(Config, values, advice=_advice)
     loaded = {each.name: each for each in filter(None, [*explicit, *_used_plugins(config)])}
     return dataclasses.replace(config, plugins=tuple(PluginConfig(each.name, each.sha256) for each in loaded.values()))
 
 
 def _plugin_names(value: Any) -> list[str]:
     """Return the names of plug-ins, given as a list, as `a,b`, or as config.json has them. Raises ConfigError."""
-    if isinstance(value, str):  # A list as JSON writes it (a study hands its children such), or names and commas.
-        try:
-            value = json.loads(value) if value.startswith("[") else value.split(",")
-        except ValueError as error:
-            raise ConfigError(f"plugins: {value!r} is not a list ({error}); give names with commas between") from None
-    entries = list(value)
+    entries = read(tuple[str, ...], value)
     names = [entry.get("name") if isinstance(entry, Mapping) else entry for entry in entries]
-    for entry, name in zip(entries, names, strict=True):
-        if not isinstance(name, str):
-            raise ConfigError(f"plugins: each is the path of a file or the name of a module, got {entry!r}")
+    if wrong := [entry for entry, name in zip(entries, names, strict=True) if not isinstance(name, str)]:
+        raise ConfigError(f"plugins: each is the path of a file or the name of a module, got {wrong[0]!r}")
     return [name for name in names if name]
 
 
@@ -198,88 +177,40 @@ def _used_plugins(config: Config) -> list[Plugin | None]:
     return [owner(kind, name) for kind, name in named]
 
 
-def _message(error: Any, table: Mapping[str, Any]) -> str:
-    """Say what is wrong with a setting: the key, its value, and what is allowed."""
-    path = [part for part in error["loc"] if isinstance(part, str)]
-    dotted, kind, bounds = ".".join(path), error["type"], error.get("ctx", {})
-    raw: Any = table
-    for part in path:
-        raw = raw.get(part, error["input"]) if isinstance(raw, Mapping) else error["input"]
-    if kind == "unexpected_keyword_argument":
-        keys = [field.name for field in dataclasses.fields(_section_class(path[:-1]))]
-        return f"unknown key {dotted!r}; {_nearest_key(path[-1], keys, top=len(path) == 1)}"
-    if kind == "dataclass_type":
-        first = dataclasses.fields(_section_class(path))[0].name
-        return f"{dotted} is a section: give its keys, e.g. {dotted}.{first}"
-    if kind in ("greater_than", "greater_than_equal") and 0 in bounds.values():
-        return f"{dotted} must {'be positive' if kind == 'greater_than' else 'not be negative'}, got {error['input']}"
-    if kind == "literal_error":
-        return f"{dotted} must be one of {bounds['expected'].replace(' or ', ', ').replace(chr(39), '')}; got {raw!r}"
-    if kind == "finite_number":
-        return f"{dotted} = {raw!r}: must be a finite number"
-    return f"{dotted} = {raw!r}: {error['msg'].removeprefix('Value error, ')}"
-
-
-def _section_class(path: Sequence[str]) -> type:
-    return typing.get_type_hints(Config)[path[0]] if path else Config
-
-
-def _nearest_key(key: str, keys: Sequence[str], *, top: bool = False) -> str:
-    """Return what a wrong key may mean: another library's name, one in a section (of a `top` key), or the nearest."""
-    if key in OTHER_NAMES:
-        return f"it is called {OTHER_NAMES[key]!r} here"
-    advice = nearest(key, keys)
-    elsewhere = [dotted for dotted in flatten(as_table(Config())) if dotted.rpartition(".")[2] == key]
-    if elsewhere and (top or advice.startswith("known")):
+def _advice(key: str, keys: Sequence[str]) -> str:
+    """Return what a wrong key may mean: another library's name, one in a section (of a top key), or the nearest."""
+    section, _, last = key.rpartition(".")
+    if last in OTHER_NAMES:
+        return f"it is called {OTHER_NAMES[last]!r} here"
+    if not keys:
+        return f"{section} has no settings"
+    advice = nearest(last, keys)
+    elsewhere = [dotted for dotted in flatten(as_table(Config())) if dotted.rpartition(".")[2] == last]
+    if elsewhere and (not section or advice.startswith("known")):
         return f"did you mean {' or '.join(map(repr, elsewhere))}?"
     return advice
 
 
-def _build_named(key: str, raw: Any) -> Any:
+def _named(key: str, raw: Any) -> Any:
     """Return the algorithm, reward or environment of a section: the class of its name, filled with its other keys."""
-    registry_ = REGISTRIES[key]
     if not isinstance(raw, Mapping):
         raise ConfigError(f"{key} is a section: give {key}.name and its keys")
-    table = dict(raw)
-    name = table.pop("name", next(iter(registry_)))
-    if not isinstance(name, str):
+    table = {"name": next(iter(REGISTRIES[key])), **raw}
+    if not isinstance(name := table.pop("name"), str):
         raise ConfigError(f"{key}.name = {name!r}: must be text")
     name = canonical(name)
-    cls: Any = environment_class(name) if key == "environment" else registry_.lookup(name)
+    cls: Any = environment_class(name) if key == "environment" else REGISTRIES[key].lookup(name)
     if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
         if key == "reward":
             return make_reward(name, table)
         raise ConfigError(f"{key}.name = {name!r}: this is not a dataclass, whose fields are the settings")
-    hints, own = typing.get_type_hints(cls, include_extras=True), _settings(cls)
-    values = {}
-    for setting, value in table.items():
-        if setting not in own:
-            others = [other for other, each in REGISTRIES["algorithm"].items() if setting in _settings(each)]
-            if key == "algorithm" and others:
-                raise ConfigError(
-                    f"algorithm.{setting} is a setting of {', '.join(others)}, not of {name}; leave it out, or choose "
-                    "another --algorithm.name"
-                )
-            known = _nearest_key(setting, own) if own else f"{name} has no settings"
-            raise ConfigError(f"unknown key '{key}.{setting}'; {known}")
-        hint = hints[setting]
-        read = value if hint is str else read_text(value)
-        if isinstance(read, bool) and getattr(hint, "__origin__", hint) in (int, float):  # It would be 0 or 1.
-            raise ConfigError(f"{key}.{setting} = {value!r}: a number is needed")
-        try:
-            adapter = pydantic.TypeAdapter(hint, config=pydantic.ConfigDict(allow_inf_nan=False))
-            values[setting] = adapter.validate_python(read)
-        except pydantic.ValidationError as error:
-            raise ConfigError(_message({**error.errors()[0], "loc": (key, setting)}, {key: table})) from None
-    try:
-        return cls(**values)
-    except TypeError as error:
-        raise ConfigError(f"{key}: {error}") from error
-
-
-def _settings(cls: Any) -> list[str]:
-    """Return the names of the settings of an algorithm or a reward, a class or an instance."""
-    return [field.name for field in dataclasses.fields(cls) if field.init]
+    for setting in table.keys() - names_of(cls) if key == "algorithm" else ():
+        if others := [other for other, each in REGISTRIES["algorithm"].items() if setting in names_of(each)]:
+            raise ConfigError(
+                f"algorithm.{setting} is a setting of {', '.join(others)}, not of {name}; leave it out, or choose "
+                "another --algorithm.name"
+            )
+    return filled(cls, table, key, _advice)
 
 
 def named_table(key: str, value: Any) -> dict[str, Any]:
@@ -287,7 +218,7 @@ def named_table(key: str, value: Any) -> dict[str, Any]:
     if isinstance(value, FunctionReward):
         return {"name": value.source}
     name = REGISTRIES[key].name_of(type(value)) or getattr(value, "source", "") or remember(type(value))
-    return {"name": name, **{setting: getattr(value, setting) for setting in _settings(value)}}
+    return {"name": name, **{setting: getattr(value, setting) for setting in names_of(value)}}
 
 
 def as_table(config: Config) -> dict[str, Any]:

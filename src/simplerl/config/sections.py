@@ -1,16 +1,15 @@
 """The configuration of a training run: what may stand in a recipe and after `--` on the command line.
 
 Every key is a field of a dataclass below; the string under it is its documentation (docs/configuration.md and --help
-are made from these). Pydantic checks types and bounds; what several keys must agree on is checked below each section.
+are made from these). `core/settings.py` fills them and checks types and bounds; what several keys must agree on is
+checked below each section.
 From recipes and command lines to a `Config`, and back: `config/resolve.py`.
 """
 
-import tomllib
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, dataclass_transform
 
-import pydantic
-from pydantic import BeforeValidator, Field
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from simplerl.algorithms import ALGORITHMS
 from simplerl.core.errors import ConfigError, Contradiction, nearest
@@ -21,51 +20,17 @@ from simplerl.rewards import REWARDS
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def section(cls: type) -> Any:
-    """Make a class a checked section: frozen, keywords only, no unknown keys, no infinite numbers."""
-    strict = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
-    return pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=strict)(cls)
+    """Make a class a section: frozen, keywords only."""
+    return dataclass(frozen=True, kw_only=True)(cls)
 
 
-def read_text(value: Any) -> Any:
-    """Read a command line's text the way TOML would; `a,b` is a list where a list is wanted."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return value
-
-
-def _read_number(value: Any) -> Any:
-    if isinstance(read := read_text(value), bool):  # Python takes it for 0 or 1, and `--steps` alone is true.
-        raise ValueError("a number is needed")
-    return read
-
-
-def _read_list(value: Any) -> Any:
-    read = read_text(value)
-    if isinstance(read, str):
-        return [part for part in read.split(",") if part]
-    return read if isinstance(read, list | tuple) else [read]
-
-
-_NUMBER, _LIST = BeforeValidator(_read_number), BeforeValidator(_read_list)
-Int = Annotated[int, _NUMBER]
-PositiveInt = Annotated[int, _NUMBER, Field(gt=0)]
-NonNegativeInt = Annotated[int, _NUMBER, Field(ge=0)]
-Float = Annotated[float, _NUMBER]
-PositiveFloat = Annotated[float, _NUMBER, Field(gt=0)]
-NonNegativeFloat = Annotated[float, _NUMBER, Field(ge=0)]
-Decay = Annotated[float, _NUMBER, Field(ge=0, lt=1)]
-Share = Annotated[float, _NUMBER, Field(gt=0, le=1)]
-Rate = Annotated[float, _NUMBER, Field(ge=0, le=1)]
-Ints = Annotated[tuple[Int, ...], _LIST]
-PositiveInts = Annotated[tuple[PositiveInt, ...], _LIST]
-NonNegativeInts = Annotated[tuple[NonNegativeInt, ...], _LIST]
-Strings = Annotated[tuple[str, ...], _LIST]
-Temperatures = Annotated[tuple[NonNegativeFloat, ...], _LIST]
-Grid = Annotated[tuple[PositiveFloat, ...], _LIST, Field(min_length=1)]
-Thresholds = Annotated[tuple[Float, ...], _LIST, Field(min_length=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Rate = Annotated[float, Field(ge=0, le=1)]
+PositiveInts = tuple[PositiveInt, ...]
+NonNegativeInts = tuple[NonNegativeInt, ...]
+Strings = tuple[str, ...]
+Grid = Annotated[tuple[PositiveFloat, ...], Field(min_length=1)]
 Precision = Literal["auto", "fp32", "bf16"]
 Schedule = Literal["constant", "linear", "cosine"]
 
@@ -78,9 +43,9 @@ class DatasetConfig:
     """Split of a built-in or hub data set; files have none."""
     size: NonNegativeInt = 0
     """Use only the first N problems (0: all; `arithmetic` generates 2,000)."""
-    levels: Ints = ()
+    levels: tuple[int, ...] = ()
     """Difficulty levels to keep (empty: all)."""
-    seed: Int = 0
+    seed: int = 0
     """Seed of generated data (`arithmetic`), apart from the run's own."""
 
 
@@ -109,13 +74,13 @@ class SamplingConfig:
     """Nucleus sampling; 1 is off."""
     mask_steps: NonNegativeInt = 0
     """Whose nucleus top_p means: 0, the policy's own; else that of a copy of it, renewed every so many steps (NLPO)."""
-    top_k: Int = 0
+    top_k: int = 0
     """Only the k most likely tokens; 0 is off."""
     controller: Literal["none", "query-effect", "e3", "adastar"] = "none"
     """Another way to say `sampler.name`: none, `query-effect`, `e3` or `adastar`."""
     controller_every: PositiveInt = 10
     """Steps between two searches of the controller `query-effect`: its `sampler.every`."""
-    gate: Annotated[tuple[Literal["signal", "std", "some-right"], ...], _LIST] = ()
+    gate: tuple[Literal["signal", "std", "some-right"], ...] = ()
     """Which groups are trained on: those that pass each of `signal` (rewards that differ), `std` (rewards whose
     standard deviation is at least `gate_std`) and `some-right` (a response that is right). Empty: all."""
     gate_std: NonNegativeFloat = 0.05
@@ -126,7 +91,7 @@ class SamplingConfig:
     """Length at which a response is truncated."""
     stop: Strings = ()
     """Strings that end a response, the same in training and evaluation."""
-    stop_ids: Ints = ()
+    stop_ids: tuple[int, ...] = ()
     """Token ids that end a response besides the model's own end, the same in training and evaluation."""
 
 
@@ -283,7 +248,7 @@ class EvaluationConfig:
     """Responses to each problem."""
     temperature: NonNegativeFloat = 1.0
     """0 is greedy."""
-    further_temperatures: Temperatures = ()
+    further_temperatures: tuple[NonNegativeFloat, ...] = ()
     """Evaluate at these temperatures too (0: greedily, one response a problem): the figures stand in the evaluation's
     file, the responses are not kept."""
     top_p: Share = 1.0
@@ -340,11 +305,11 @@ class StarConfig:
     """Updates in an iteration."""
     batch_size: PositiveInt = 128
     """Responses in an update."""
-    threshold: Float = 0.0
+    threshold: float = 0.0
     """Responses of a higher reward are selected; `b-star` chooses it."""
     temperatures: Grid = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2)
     """The temperatures that `b-star` chooses from."""
-    thresholds: Thresholds = tuple(i / 10 for i in range(-10, 11))
+    thresholds: Annotated[tuple[float, ...], Field(min_length=1)] = tuple(i / 10 for i in range(-10, 11))
     """The thresholds that it chooses from."""
     subset: PositiveInt = 600
     """Training problems on which it does: the same in every iteration."""
@@ -450,7 +415,7 @@ class Config:
     token_budget: NonNegativeInt = 0
     """End the run after the step in which the response tokens sampled so far reach this number, so that runs can be
     compared at equal tokens; `steps` stays the upper limit. 0 is off."""
-    seed: Int = 0
+    seed: int = 0
     """Seed of everything that is drawn: order of problems and sampling noise."""
     output_dir: str = ""
     """Run directory; empty: runs/ and a name made from what the run is."""

@@ -40,35 +40,29 @@ from simplerl.core.errors import ConfigError, PluginError, SimpleRLError, neares
 T = TypeVar("T")
 AnyT = TypeVar("AnyT")
 
-#: Kind that a plug-in may register → where its registry is, or the dictionary that serves as one.
-HOMES: dict[str, str] = {
-    "algorithm": "simplerl.algorithms:ALGORITHMS",
-    "reward": "simplerl.rewards:REWARDS",
-    "environment": "simplerl.environments:ENVIRONMENTS",
-    "data": "simplerl.data:DATASETS",
-    "template": "simplerl.data.prompts:TEMPLATES",
-    "sampler": "simplerl.feed:SAMPLERS",
-    "transform": "simplerl.feed:TRANSFORMS",
-    "buffer": "simplerl.feed:BUFFERS",
-    "backend": "simplerl.rollout:BACKENDS",
-    "benchmark": "simplerl.evaluate.benchmarks:BENCHMARKS",
-    "rule": "simplerl.doctor.rules:RULES",
-    "policy": "simplerl.verify:POLICIES",
-    "recipe": "simplerl.config.resolve:RECIPES",
-}
+#: What may be registered, as a message says it, and whether something is that.
+Shape = tuple[str, Callable[[Any], bool]]
+ANYTHING: Shape = ("", lambda value: True)
+CALLABLE: Shape = ("a function or a class", callable)
+DATACLASS: Shape = ("a dataclass", lambda value: isinstance(value, type) and is_dataclass(value))
+TEXT: Shape = ("a text with {input} in it once", lambda value: isinstance(value, str) and value.count("{input}") == 1)
+FILE: Shape = ("the path of a TOML file", lambda value: isinstance(value, str | Path) and Path(value).is_file())
 
-#: Kind → what is registered of it, and whether something is that.
-SHAPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    **dict.fromkeys(
-        ("algorithm", "sampler", "transform", "buffer"),
-        ("a dataclass", lambda value: isinstance(value, type) and is_dataclass(value)),
-    ),
-    **dict.fromkeys(("data", "policy", "backend"), ("a function or a class", callable)),
-    "template": (
-        "a text with {input} in it once",
-        lambda value: isinstance(value, str) and value.count("{input}") == 1,
-    ),
-    "recipe": ("the path of a TOML file", lambda value: isinstance(value, str | Path) and Path(value).is_file()),
+#: Kind that a plug-in may register → where its registry is, or the dictionary that serves as one; what is in it.
+KINDS: dict[str, tuple[str, Shape]] = {
+    "algorithm": ("simplerl.algorithms:ALGORITHMS", DATACLASS),
+    "reward": ("simplerl.rewards:REWARDS", ANYTHING),
+    "environment": ("simplerl.environments:ENVIRONMENTS", ANYTHING),
+    "data": ("simplerl.data:DATASETS", CALLABLE),
+    "template": ("simplerl.data.prompts:TEMPLATES", TEXT),
+    "sampler": ("simplerl.feed:SAMPLERS", DATACLASS),
+    "transform": ("simplerl.feed:TRANSFORMS", DATACLASS),
+    "buffer": ("simplerl.feed:BUFFERS", DATACLASS),
+    "backend": ("simplerl.rollout:BACKENDS", CALLABLE),
+    "benchmark": ("simplerl.evaluate.benchmarks:BENCHMARKS", ANYTHING),
+    "rule": ("simplerl.doctor.rules:RULES", ANYTHING),
+    "policy": ("simplerl.verify:POLICIES", CALLABLE),
+    "recipe": ("simplerl.config.resolve:RECIPES", FILE),
 }
 
 _REGISTRIES: dict[str, "Registry[Any]"] = {}
@@ -117,16 +111,12 @@ class Registry(UserDict[str, T]):
 
     def register(self, name: str, value: T) -> None:
         """Add an entry. Raises SimpleRLError, naming both places, where the name is taken."""
+        what = f"the {self.kind} {name!r} of {place_of(value)}"
         if not isinstance(name, str) or not name.strip() or set(name) & set("=:/\\"):
-            raise SimpleRLError(
-                f"cannot register the {self.kind} {name!r} of {place_of(value)}: a name is text without : = / and \\"
-            )
+            raise SimpleRLError(f"cannot register {what}: a name is text without : = / and \\")
         if name in self.data:
-            raise SimpleRLError(
-                f"the {self.kind} {name!r} of {place_of(value)} is registered already, by {self.place(name)}; choose "
-                "another name"
-            )
-        wanted, fits = SHAPES.get(self.kind, ("", lambda _: True))
+            raise SimpleRLError(f"{what} is registered already, by {self.place(name)}; choose another name")
+        _, (wanted, fits) = KINDS.get(self.kind, ("", ANYTHING))
         if not isinstance(value, _Lazy) and not fits(value):
             raise SimpleRLError(f"the {self.kind} {name!r} must be {wanted}; {str(value)[:80]!r} is not")
         self.data[name] = value
@@ -174,9 +164,9 @@ _loading: list[str] = []
 def registry(kind: str) -> Registry[Any]:
     """Return the registry of a kind. Raises ConfigError for an unknown kind."""
     if kind not in _REGISTRIES:
-        if kind not in HOMES:
-            raise ConfigError(f"unknown kind {kind!r} to register; {nearest(kind, HOMES)}")
-        home = load_object(HOMES[kind])
+        if kind not in KINDS:
+            raise ConfigError(f"unknown kind {kind!r} to register; {nearest(kind, KINDS)}")
+        home = load_object(KINDS[kind][0])
         if not isinstance(home, Registry):
             return Registry(kind, values=home)
     return _REGISTRIES[kind]
@@ -246,27 +236,22 @@ def load_plugin(name: str) -> Plugin:
     missing or raises at import, with file and line.
     """
     name = canonical(name)
-    is_file = name.endswith(".py")
-    if is_file:
-        if not Path(name).is_file():
-            raise PluginError(f"plug-in {name} does not exist; give the path of a .py file, or the name of a module")
-        digest = _digest(Path(name))
-        if name in _LOADED and _LOADED[name].sha256 == digest:
-            return _LOADED[name]
-    elif name in _LOADED:
-        return _LOADED[name]
+    file, loaded = Path(name) if name.endswith(".py") else None, _LOADED.get(name)
+    if file and not file.is_file():
+        raise PluginError(f"plug-in {name} does not exist; give the path of a .py file, or the name of a module")
+    if loaded and (file is None or loaded.sha256 == _digest(file)):
+        return loaded
     forget(name)
     _LOADED.pop(name, None)  # Its import may fail, and the file come back as it was.
     _loading.append(name)
     try:
-        module = _import_file(name) if is_file else importlib.import_module(name)
+        module = _import_file(name) if file else importlib.import_module(name)
     except (Exception, SystemExit) as error:  # Anybody's code may raise anything.
         forget(name)
         raise PluginError(f"plug-in {name}{_why(name, error)}") from error
     finally:
         _loading.pop()
-    _LOADED[name] = Plugin(name=name, sha256=digest if is_file else _module_digest(module), module=module)
-    return _LOADED[name]
+    return _LOADED.setdefault(name, Plugin(name=name, sha256=_module_digest(module), module=module))
 
 
 def load_plugins(names: Iterable[str]) -> list[Plugin]:

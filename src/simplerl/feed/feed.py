@@ -16,11 +16,11 @@ policy that samples, and no token is of an older one than without.
 import dataclasses
 import hashlib
 import itertools
+import queue
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -193,9 +193,6 @@ def shuffle_rewards(
 
 # -- ahead of training -------------------------------------------------------------------------------------------------
 
-#: Seconds after which who waits for a step looks at how many of its responses are done.
-LOOK_S = 0.2
-
 
 class Recorded:
     """A backend whose completions are written down; those that are known already are not sampled again."""
@@ -270,10 +267,10 @@ class Ahead:
         self.path, self.folder = path, path / "ahead"
         self.responses = feed.responses
         self._on_response, self.feed.on_response = feed.on_response, self._count
-        self._steps = {step: Future[StepGroups]() for step in range(start + 1, steps + 1)}
+        self._steps = {step: queue.SimpleQueue[Any]() for step in range(start + 1, steps + 1)}
+        """What comes of a step: its responses, then its groups, or what was raised instead."""
         self._admitted, self._sampling = threading.Semaphore(0), 0
         self._doing = ("waits", time.time())
-        self._answered: dict[int, deque[Completion]] = {}
         self._writing, self._closed = threading.Lock(), False
 
     def __enter__(self) -> "Ahead":
@@ -291,11 +288,11 @@ class Ahead:
     def take(self, step: int) -> StepGroups:
         """Return the groups of a step, waiting for them. By this all before it are trained and recorded."""
         self._admitted.release(1 + self.lag * (step == self.start + 1))  # The first admits those ahead of it too.
-        while not wait([self._steps[step]], LOOK_S).done:
-            self._show(step)
-        self._show(step)
-        groups = self._steps[step].result()
-        self._steps[step] = Future()  # What was taken is not held.
+        while isinstance(groups := self._steps[step].get(), Completion):
+            self._on_response(groups)
+        if isinstance(groups, BaseException):
+            raise groups
+        del self._steps[step]  # What was taken is not held.
         self._prune()
         sampled = [t.completion.versions for g in groups.all for t in g.trajectories if t.segments]
         tokens: Counter[int] = Counter()  # Of each age.
@@ -323,14 +320,8 @@ class Ahead:
             if number <= upto or (last is not None and number > last):
                 file.unlink()
 
-    def _show(self, step: int) -> None:
-        """Tell who waits for a step of the responses that are new, those that were there before among them."""
-        answered = self._answered.setdefault(step, deque())
-        while answered:
-            self._on_response(answered.popleft())
-
     def _count(self, completion: Completion) -> None:
-        self._answered.setdefault(self._sampling, deque()).append(completion)
+        self._steps[self._sampling].put(completion)
 
     def _sample_all(self) -> None:
         """Sample one step after the other, each when it is admitted. Runs in a thread of its own."""
@@ -353,8 +344,7 @@ class Ahead:
                     backend.write()
                 sampling = time.perf_counter() - began
                 measured = {"time/ahead_waiting": waited, "time/ahead_sampling": sampling, "policy/sync_gap": gap}
-                self._steps[step].set_result(dataclasses.replace(groups, metrics=groups.metrics | measured))
+                self._steps[step].put(dataclasses.replace(groups, metrics=groups.metrics | measured))
         except BaseException as error:  # It is raised where a step is taken; of a run that is over nobody asks.
-            for future in self._steps.values():
-                if not future.done():
-                    future.set_exception(error)
+            for step in range(self._sampling, self.steps + 1):
+                self._steps[step].put(error)

@@ -9,10 +9,10 @@ trajectory out of the loss and counts it, and so it does where the reward itself
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from simplerl.core.errors import ConfigError, SimpleRLError, nearest, raised_at
+from simplerl.core.errors import ConfigError, SimpleRLError, raised_at
 from simplerl.core.registry import Registry, canonical, is_object, place_of, short_name
 from simplerl.core.types import Completion, Problem, Scored, Undecided, Verdict
 
@@ -117,14 +117,9 @@ def make_reward(name: str, params: Mapping[str, Any] | None = None) -> Reward:
         if params:
             raise ConfigError(f"the reward {name!r} is a function and has no parameters; leave out {', '.join(params)}")
         return FunctionReward(source=name, function=kind)
-    known = [field.name for field in fields(kind) if field.init]
-    for key in params or {}:
-        if key not in known:
-            raise ConfigError(f"unknown parameter {key!r} of the reward {name!r}; {nearest(key, known)}")
-    try:
-        return kind(**(params or {}))
-    except TypeError as error:
-        raise ConfigError(f"the reward {name!r} cannot be made: {error}") from error
+    from simplerl.core.settings import filled
+
+    return filled(kind, params or {}, name)
 
 
 COLUMNS = ("answer", "id", "source", "level")
@@ -204,9 +199,17 @@ def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
         raise ConfigError(f"the reward {function!r} does not say what it takes: write a function of yours") from error
 
 
-_KEYS = ("name", "weight", "params")
 #: Largest weight; its square is the largest value: the square of their product must have room in fp32.
 LARGEST = 1e6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A reward of a mixture."""
+
+    name: str
+    weight: float = 1.0
+    params: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -223,30 +226,23 @@ class Mixture(Reward):
     _built: tuple[tuple[float, Reward], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        from simplerl.core.settings import filled
+
         if not self.rewards:
             raise ConfigError("a mixture needs at least one reward: rewards = [{name = 'correctness'}]")
         built: dict[str, tuple[float, Reward]] = {}
         for entry in self.rewards:
-            if not isinstance(entry, Mapping):
-                raise ConfigError(f"each reward of a mixture is a table like {{name = 'correctness'}}, not {entry!r}")
-            for key in entry:
-                if key not in _KEYS:
-                    raise ConfigError(f"unknown key {key!r} in a mixture's reward; {nearest(key, _KEYS)}")
-            name = entry.get("name", "")
-            if not isinstance(name, str):
-                raise ConfigError(f"the name of a mixture's reward must be text, not {name!r}")
-            if name in built:
-                advice = "give each function a __name__ of its own" if is_object(name) else "add up the weights instead"
-                raise ConfigError(f"the mixture names the reward {name!r} twice: {advice}")
-            weight = entry.get("weight", 1.0)
-            if isinstance(weight, bool) or not (isinstance(weight, int | float) and abs(weight) <= LARGEST):
-                raise ConfigError(f"the weight of {name!r} must be a finite number at most {LARGEST:g}, not {weight!r}")
-            if not isinstance(entry.get("params") or {}, Mapping):
-                raise ConfigError(f"params of {name!r} must be a table, not {entry['params']!r}")
-            reward = make_reward(name, entry.get("params") or {})
+            part = filled(Part, entry, "reward.rewards")
+            if part.name in built:
+                own = is_object(part.name)
+                advice = "give each function a __name__ of its own" if own else "add up the weights instead"
+                raise ConfigError(f"the mixture names the reward {part.name!r} twice: {advice}")
+            if abs(part.weight) > LARGEST:
+                raise ConfigError(f"the weight of {part.name!r} must be at most {LARGEST:g}, not {part.weight!r}")
+            reward = make_reward(part.name, part.params)
             if any(reward.label == other.label for _, other in built.values()):
                 raise ConfigError(f"two rewards of the mixture are called {reward.label!r} in the record; rename one")
-            built[name] = (float(weight), reward)
+            built[part.name] = (part.weight, reward)
         object.__setattr__(self, "_built", tuple(built.values()))
         # A run that is resumed elsewhere finds a file of the user's too.
         object.__setattr__(self, "rewards", [{**entry, "name": canonical(entry["name"])} for entry in self.rewards])

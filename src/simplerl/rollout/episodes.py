@@ -6,11 +6,11 @@ beside generation: what hangs in one of them is a verdict of its episode, and no
 """
 
 import itertools
-import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -19,17 +19,7 @@ from transformers import PreTrainedTokenizerBase
 
 from simplerl.core.errors import SimpleRLError, raised_at
 from simplerl.core.seeds import derive, generator
-from simplerl.core.types import (
-    Call,
-    Completion,
-    Problem,
-    Segment,
-    StopReason,
-    Turn,
-    Verdict,
-    VerdictStatus,
-    VersionSpan,
-)
+from simplerl.core.types import Call, Completion, Problem, Segment, StopReason, Turn, Verdict, VersionSpan
 from simplerl.environments import judge_of
 from simplerl.environments.base import Environment, is_single_turn
 from simplerl.models.text import decode
@@ -141,13 +131,10 @@ class _Fault(Exception):
     """An environment has said nothing of the answer: it raised, or took too long."""
 
     def __init__(self, who: Environment, error: Exception):
-        name = type(who).__name__
         self.late = isinstance(error, TimeoutError)
-        if self.late:
-            detail = f"{name} took longer than the {who.max_seconds:g} s that it may (max_seconds)"
-        else:
-            detail = f"{name} raised {raised_at(error)}"
-        status: VerdictStatus = "timeout" if self.late else "error"
+        took = f"took longer than the {who.max_seconds:g} s that it may (max_seconds)"
+        detail = f"{type(who).__name__} {took if self.late else f'raised {raised_at(error)}'}"
+        status: Any = "timeout" if self.late else "error"
         self.verdict = Verdict(status=status, extracted=None, rule="environment", detail=detail)
 
 
@@ -274,8 +261,8 @@ class Episodes:
     def _take_turns(self, episode: Episode) -> Generator[Request | _Call, Any, None]:
         """Have the policy and the environment speak in turn until the response is complete."""
         env = self._env
-        if self._has_turns and (opening := (yield from _ask(env, self._start, episode, time_of=episode))):
-            episode.prompt_ids = self._opened(opening)
+        if self._has_turns:
+            episode.prompt_ids = yield from _ask(env, self._start, episode, time_of=episode)
         while True:
             completion = yield self._request(episode)
             text, ended = self._text(completion) if self._has_turns else (completion.text, True)
@@ -297,25 +284,19 @@ class Episodes:
             started, episode.started, episode.over = episode.started, False, True
         return started
 
-    def _start(self, episode: Episode) -> str:
-        """Begin an episode; return the text that it begins with, empty: its problem's prompt."""
+    def _start(self, episode: Episode) -> np.ndarray:
+        """Begin an episode; return its prompt, which the environment may have another text for."""
         state = self._env.start(episode.problem, self._rng(episode))
         with self._lock:
             episode.state, episode.started = state, not episode.over
         if not episode.started:  # It was given up meanwhile; nobody is there to be told what else goes wrong.
             self._env.end(episode.problem, state)
-            return ""
-        return self._env.opening(episode.problem, state, self.tokenizer)
-
-    def _opened(self, text: str) -> np.ndarray:
-        """Return the tokens of what an episode begins with. Raises _Fault where it leaves no room for an answer."""
-        try:
+        elif text := self._env.opening(episode.problem, state, self.tokenizer):
             ids = np.array(self.tokenizer.encode(text, add_special_tokens=False), dtype=np.int32)
             if not 0 < len(ids) < self._context_length:
                 raise ValueError(f"an opening of {len(ids)} tokens leaves no room for an answer")
-        except ValueError as error:
-            raise _Fault(self._env, error) from error
-        return ids
+            return ids
+        return episode.prompt_ids
 
     def _rng(self, episode: Episode) -> np.random.Generator:
         seed, purpose, step = self.address
@@ -363,16 +344,8 @@ class Episodes:
             episode.stop_reason = "length"
             return False
         zeros = np.zeros(len(ids), np.float32)
-        episode.parts.append(
-            Completion(
-                token_ids=ids,
-                logprobs=zeros,
-                entropies=zeros,
-                text=turn.observation,
-                stop_reason="stop",
-                versions=(),
-            )
-        )
+        known: dict[str, Any] = {"text": turn.observation, "stop_reason": "stop", "versions": ()}
+        episode.parts.append(Completion(token_ids=ids, logprobs=zeros, entropies=zeros, **known))
         episode.texts.append(("environment", decode(self.tokenizer, ids.tolist())))
         episode.turn += 1
         return True
@@ -398,14 +371,12 @@ def encode(tokenizer: PreTrainedTokenizerBase, text: str, most: int) -> np.ndarr
 
 
 class _Calls:
-    """Makes calls in threads, `THREADS` at a time. One that does not return is left behind."""
+    """Makes calls in threads, `THREADS` at a time. One that takes too long is left behind."""
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[int, _Call]] = deque()
-        self._running: dict[int, tuple[int, _Call, float]] = {}
-        """Number of the call → key, call, when it began."""
-        self._outcomes: queue.SimpleQueue[tuple[int, _Outcome]] = queue.SimpleQueue()
-        self._numbers = itertools.count()
+        self._running: dict[Future[_Outcome], tuple[int, _Call, float]] = {}
+        """What will come of a call → key, call, and when it is too late."""
 
     @property
     def busy(self) -> bool:
@@ -413,37 +384,22 @@ class _Calls:
         return bool(self._running or self._waiting)
 
     def submit(self, key: int, call: _Call) -> None:
-        """Have a call made; what comes of it is in `answered` under the key."""
+        """Have a call made, once there may be a thread for it; what comes of it is in `answered` under the key."""
         self._waiting.append((key, call))
         self._fill()
 
     def _fill(self) -> None:
-        """Begin the calls that wait, as far as there may be threads."""
         while self._waiting and len(self._running) < THREADS:
             key, call = self._waiting.popleft()
-            number = next(self._numbers)
-            self._running[number] = key, call, time.monotonic()
-            threading.Thread(target=self._work, args=(number, call), daemon=True).start()
-
-    def _work(self, number: int, call: _Call) -> None:
-        self._outcomes.put((number, call.outcome()))
+            future = Future[_Outcome]()
+            self._running[future] = key, call, time.monotonic() + call.who.max_seconds
+            threading.Thread(target=lambda f=future, c=call: f.set_result(c.outcome()), daemon=True).start()
 
     def answered(self, block: bool) -> Iterator[tuple[int, _Outcome]]:
         """Yield (key, outcome) of what is done, or has taken too long. `block`: wait a moment for one."""
-        while self.busy:
-            try:
-                number, outcome = self._outcomes.get(timeout=POLL_S) if block else self._outcomes.get_nowait()
-            except queue.Empty:
-                break
-            block = False
-            if number in self._running:  # Else it was given up.
-                key, _, _ = self._running.pop(number)
+        wait(self._running, POLL_S if block else 0, FIRST_COMPLETED)
+        for future, (key, call, end) in list(self._running.items()):
+            if future.done() or time.monotonic() > end:
+                del self._running[future]
                 self._fill()
-                yield key, outcome
-        else:
-            return
-        now = time.monotonic()
-        late = [n for n, (_, call, began) in self._running.items() if now - began > call.who.max_seconds]
-        given_up = [self._running.pop(number) for number in late]
-        self._fill()
-        yield from ((key, (None, TimeoutError(), call.who.max_seconds)) for key, call, _ in given_up)
+                yield key, future.result() if future.done() else (None, TimeoutError(), call.who.max_seconds)

@@ -94,8 +94,10 @@ def begin_notice(
     bare = [policy.check(ids, "prompt") for ids in bare if ids[:1] != [begin] and len(ids) > 1]
     if not bare:
         return None
-    without = _mean_logprob(policy, bare, logprobs)
-    with_it = _mean_logprob(policy, [[begin, *ids] for ids in bare], logprobs)
+    score = logprobs or functools.partial(text_logprobs, policy.model)
+    # Of the same tokens: the first of a text has nothing before it without a begin, so it counts in neither.
+    without = float(np.concatenate([score(ids) for ids in bare]).mean())
+    with_it = float(np.concatenate([score([begin, *ids])[1:] for ids in bare]).mean())
     setting, token = f"prompt.special_tokens = {prompter.special_tokens!r}", tokenizer.bos_token
     measured = f"a prompt's tokens have {with_it:.2f} nats each after {token}, {without:.2f} without"
     loss = without - with_it if begins else with_it - without
@@ -110,17 +112,6 @@ def begin_notice(
     if begins and prompter.special_tokens == "auto":
         return f"{setting}: {token} stands before every prompt, as the tokenizer has it ({measured})"
     return None
-
-
-def _mean_logprob(
-    policy: Policy, rows: Sequence[Sequence[int]], logprobs: Callable[[Sequence[int]], np.ndarray] | None = None
-) -> float:
-    """Return the mean log-probability of the tokens of some prompts, all but the first of the text."""
-    values, score = [], logprobs or functools.partial(text_logprobs, policy.model)
-    for ids in rows:
-        own_T = score(ids)
-        values.append(own_T[1:] if ids[0] == policy.tokenizer.bos_token_id else own_T)
-    return float(np.concatenate(values).mean())
 
 
 def fingerprint(prompted: Sequence[Prompted]) -> str:
@@ -184,40 +175,36 @@ class Rollout:
             address=(self.seed, purpose, step),
             policy=self.verifier.policy,
         )
-        verdicts: dict[int, Verdict] = {}
-        judged: dict[int, Future[Verdict]] = {}
+        judged: dict[int, Verdict | Future[Verdict]] = {}
         for index, episode in runner.run(episodes):
-            problem = episode.problem
-            if episode.verdict is None:
-                judged[index] = self.verifier.submit(episode.answer, problem.answer, problem.question)
-            else:
-                verdicts[index] = episode.verdict
+            asked = episode.answer, episode.problem.answer, episode.problem.question
+            judged[index] = episode.verdict or self.verifier.submit(*asked)
             on_response(episode.completion())
-        verdicts |= {index: verdict.result() for index, verdict in judged.items()}
-        completions = [episode.completion() for episode in episodes]
+        verdicts = [judged[index] for index in range(len(episodes))]
+        decided = (each.result() if isinstance(each, Future) else each for each in verdicts)
+        rows = iter([(e, e.completion(), verdict) for e, verdict in zip(episodes, decided, strict=True)])
         groups = []
-        for end, count, item in zip(itertools.accumulate(counts), counts, prompted, strict=True):
-            rows = range(end - count, end)
-            group_verdicts = [verdicts[row] for row in rows]
-            scores = self._score(item.problem, [completions[row] for row in rows], group_verdicts, purpose)
-            trajectories = []
-            for row, verdict, scored in zip(rows, group_verdicts, scores, strict=True):
+        for item, count in zip(prompted, counts, strict=True):
+            own, trajectories = list(itertools.islice(rows, count)), []
+            scores = self._score(item.problem, [row[1] for row in own], [row[2] for row in own], purpose)
+            for (episode, completion, verdict), said in zip(own, scores, strict=True):
                 # A response that the reward says nothing of is an error, left out of the update: it never counts as 0.
                 # Where nothing is trained it keeps its verdict: whether an answer is right is not up to the reward.
-                if isinstance(scored, Undecided) and verdict.decided and purpose == "train":
-                    verdict = Verdict(status="error", extracted=verdict.extracted, rule="reward", detail=scored.detail)
+                if isinstance(said, Undecided) and verdict.decided and purpose == "train":
+                    verdict = Verdict(status="error", extracted=verdict.extracted, rule="reward", detail=said.detail)
+                scored = said if isinstance(said, Scored) else Scored(float("nan"))
                 trajectory = Trajectory(
                     problem=item.problem,
-                    sample=episodes[row].sample,
-                    prompt_ids=episodes[row].prompt_ids,
-                    completion=completions[row],
-                    segments=episodes[row].segments(),
+                    sample=episode.sample,
+                    prompt_ids=episode.prompt_ids,
+                    completion=completion,
+                    segments=episode.segments(),
                     verdict=verdict,
-                    reward=scored.value if isinstance(scored, Scored) else float("nan"),
-                    reward_parts=scored.parts if isinstance(scored, Scored) else {},
-                    step_rewards=scored.steps if isinstance(scored, Scored) else (),
-                    texts=tuple(episodes[row].texts) if len(episodes[row].texts) > 1 else (),
-                    calls=tuple(episodes[row].calls) if has_turns(self.environment) else None,
+                    reward=scored.value,
+                    reward_parts=scored.parts,
+                    step_rewards=scored.steps,
+                    texts=tuple(episode.texts) if len(episode.texts) > 1 else (),
+                    calls=tuple(episode.calls) if has_turns(self.environment) else None,
                     prefix=item.prefix,
                 )
                 trajectories.append(trajectory)
@@ -231,10 +218,6 @@ class Rollout:
         if self.reward.judged and purpose != "train":
             return [Undecided("a model that judges is only asked about what is trained on")] * len(verdicts)
         shown = [index for index, verdict in enumerate(verdicts) if verdict.decided]
-        values: list[Scored | Undecided] = []
-        if shown:
-            values = self.reward.score(problem, [completions[i] for i in shown], [verdicts[i] for i in shown])
-        scores: list[Scored | Undecided] = [Undecided(verdict.detail) for verdict in verdicts]
-        for index, scored in zip(shown, values, strict=True):
-            scores[index] = scored
-        return scores
+        asked = [completions[i] for i in shown], [verdicts[i] for i in shown]
+        said = dict(zip(shown, self.reward.score(problem, *asked) if shown else [], strict=True))
+        return [said.get(index) or Undecided(verdict.detail) for index, verdict in enumerate(verdicts)]

@@ -7,9 +7,9 @@ ends the episode by its reward (`POST /v1/reward`). Tokens and log-probabilities
 import dataclasses
 import functools
 import itertools
-import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ class Shared:
     def __init__(self, backend: RolloutBackend, sampling: Sampling):
         self.backend, self.sampling = backend, sampling
         self._requests: list[Request] = []
-        self._askers: list[queue.SimpleQueue[Completion | Exception]] = []
+        self._answers: list[Future[Completion]] = []
         self._asked = threading.Condition()
         threading.Thread(target=self._answer, daemon=True).start()
 
@@ -64,41 +64,37 @@ class Shared:
         """Yield (index, completion) in order, as they finish; more may be appended. Raises what the engine raises."""
         if sampling != self.sampling:
             raise ValueError("everybody who shares a backend samples in the same way")
-        answers: list[queue.SimpleQueue[Completion | Exception]] = []
+        answers: list[Future[Completion]] = []
         for index in itertools.count():
             if new := requests[len(answers) :]:
                 # Here, so that it is no error of the others in the batch.
                 check_prompts(new, getattr(self.backend, "context_length", 2**31), "the policy")
-                answers += (queue.SimpleQueue() for _ in new)
+                answers += (Future() for _ in new)
                 with self._asked:
-                    self._askers += answers[-len(new) :]  # First: a completion must find who asked for it.
+                    self._answers += answers[-len(new) :]  # First: a completion must find who asked for it.
                     self._requests += new
                     self._asked.notify()
             if index == len(answers):
                 return
-            if isinstance(completion := answers[index].get(), Exception):
-                raise completion
-            yield index, completion
+            yield index, answers[index].result()
 
     def _answer(self) -> None:
         """Answer whatever is asked, for ever."""
         while True:
             with self._asked:
                 self._asked.wait_for(lambda: self._requests)
-            requests, askers, answered = self._requests, self._askers, set[int]()
+            requests, answers = self._requests, self._answers
             try:
                 for index, completion in self.backend.generate(requests, self.sampling):
-                    answered.add(index)
-                    askers[index].put(completion)
+                    answers[index].set_result(completion)
             except Exception as error:  # It is theirs who have asked; others may still be answered.
                 with self._asked:
-                    for index, asker in enumerate(askers):
-                        if index not in answered:
-                            asker.put(error)
-                    answered.update(range(len(askers)))
+                    for answer in answers:
+                        if not answer.done():
+                            answer.set_exception(error)
             with self._asked:  # What came when the engine had just ended is for the next round.
-                late = [index for index in range(len(requests)) if index not in answered]
-                self._requests, self._askers = [requests[i] for i in late], [askers[i] for i in late]
+                late = [index for index, answer in enumerate(answers) if not answer.done()]
+                self._requests, self._answers = [requests[i] for i in late], [answers[i] for i in late]
 
 
 def open_endpoint(
