@@ -304,6 +304,16 @@ TAKEN = 'import simplerl\n\n@simplerl.register("reward", "overlong")\ndef mine(p
             "import simplerl\nsimplerl.register('algorithm', 'mine')(int)\n",
             ["must be a dataclass"],
         ),
+        (
+            ["--plugin", "bad.py"],
+            "import simplerl\nsimplerl.register('backend', 'mine')(int)\n",
+            ["must be a class with `exact`, `generate`"],
+        ),
+        (
+            ["--plugin", "bad.py"],
+            "import simplerl\nsimplerl.register('policy', 'mine')(lambda: '')\n",
+            ["must be a function of a text"],
+        ),
         (["--plugin", "bad.py", "--data", "mine"], DATA.format("", "..."), ["bad.py:4) cannot be loaded: "]),
         (
             ["--plugin", "bad.py", "--data", "mine"],

@@ -24,6 +24,7 @@ from simplerl.core.registry import (
     register,
     registry,
 )
+from simplerl.rollout.fake import FakeBackend
 
 
 @pytest.fixture
@@ -80,7 +81,8 @@ def test_names_that_could_not_be_typed_are_refused(words: Registry, name: object
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_can_be_registered(kind: str) -> None:
-    entry = {"template": "Q: {input}", "recipe": __file__}.get(kind, module.Plugin)
+    own = {"template": "Q: {input}", "recipe": __file__, "policy": str.strip, "backend": FakeBackend}
+    entry = own.get(kind, module.Plugin)
     before = list(registry(kind))
     assert before
     if module.KINDS[kind][1] is not module.ANYTHING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 
 import numpy as np
@@ -292,6 +293,26 @@ def test_our_signature_may_say_the_parts() -> None:
         return Scored(0.5, {"style": 0.25, "tone": 0.25}) if verdict.correct else Undecided("cannot tell")
 
     assert score(mine, "a", "b") == [Scored(0.5, {"style": 0.25, "tone": 0.25}), Undecided("cannot tell")]
+
+
+def test_functions_may_be_async_where_a_loop_runs_already_too() -> None:
+    async def both(prompts, completions):
+        await asyncio.sleep(0)
+        return [float(len(text)) for text in completions]
+
+    async def one(problem, completion, verdict):
+        return float(len(completion.text))
+
+    async def raises(prompts, completions):
+        raise KeyError("gone")
+
+    async def notebook(function):
+        return score(function, "a", "bb")
+
+    for function in (both, one):
+        assert [each.value for each in score(function, "a", "bb")] == [1.0, 2.0]
+        assert [each.value for each in asyncio.run(notebook(function))] == [1.0, 2.0]
+    assert all("raised KeyError: 'gone'" in each.detail for each in score(raises, "a", "bb"))
 
 
 @pytest.mark.parametrize(

@@ -40,10 +40,27 @@ from simplerl.core.errors import ConfigError, PluginError, SimpleRLError, neares
 T = TypeVar("T")
 AnyT = TypeVar("AnyT")
 
+
+def _takes(value: Any, *arguments: Any) -> bool:
+    """Return whether something can be called with arguments; of some built-in functions it is not known."""
+    try:
+        inspect.signature(value).bind(*arguments)
+    except TypeError:
+        return False
+    except ValueError:
+        return True
+    return True
+
+
 #: What may be registered, as a message says it, and whether something is that.
 Shape = tuple[str, Callable[[Any], bool]]
 ANYTHING: Shape = ("", lambda value: True)
 CALLABLE: Shape = ("a function or a class", callable)
+ANSWER: Shape = ("a function of a text that returns an answer or None", lambda value: _takes(value, ""))
+BACKEND: Shape = (
+    "a class with `exact`, `generate`, `sync` and `close` (simplerl.rollout.backend)",
+    lambda value: isinstance(value, type) and all(hasattr(value, n) for n in ("exact", "generate", "sync", "close")),
+)
 DATACLASS: Shape = ("a dataclass", lambda value: isinstance(value, type) and is_dataclass(value))
 TEXT: Shape = ("a text with {input} in it once", lambda value: isinstance(value, str) and value.count("{input}") == 1)
 FILE: Shape = ("the path of a TOML file", lambda value: isinstance(value, str | Path) and Path(value).is_file())
@@ -58,10 +75,10 @@ KINDS: dict[str, tuple[str, Shape]] = {
     "sampler": ("simplerl.feed:SAMPLERS", DATACLASS),
     "transform": ("simplerl.feed:TRANSFORMS", DATACLASS),
     "buffer": ("simplerl.feed:BUFFERS", DATACLASS),
-    "backend": ("simplerl.rollout:BACKENDS", CALLABLE),
+    "backend": ("simplerl.rollout:BACKENDS", BACKEND),
     "benchmark": ("simplerl.evaluate.benchmarks:BENCHMARKS", ANYTHING),
     "rule": ("simplerl.doctor.rules:RULES", ANYTHING),
-    "policy": ("simplerl.verify:POLICIES", CALLABLE),
+    "policy": ("simplerl.verify:POLICIES", ANSWER),
     "recipe": ("simplerl.config.resolve:RECIPES", FILE),
 }
 

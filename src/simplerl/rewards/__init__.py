@@ -6,9 +6,11 @@ verdict that says nothing about the answer (`timeout`, `error`, `unjudgeable`) h
 trajectory out of the loss and counts it, and so it does where the reward itself fails (`Undecided`).
 """
 
+import asyncio
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -135,7 +137,7 @@ class FunctionReward(Reward):
 
     `prompts` are the questions, `completions` the texts. As `columns` a function gets lists of what it names, or with
     `**columns` all of: `answer`, `id`, `source`, `level`, `verdict` (the status), `completion_ids`, and what else the
-    data set says of the problem. None means that the reward does not apply to a response.
+    data set says of the problem. None means that the reward does not apply to a response. It may be `async`.
     """
 
     source: str
@@ -163,9 +165,9 @@ class FunctionReward(Reward):
         where, count = f"{self.name} ({place_of(self.function)})", len(completions)
         try:
             if "completions" in _parameters(self.function):
-                values = self._call_with_lists(problem, completions, verdicts)
+                values = _awaited(self._call_with_lists(problem, completions, verdicts))
             else:
-                values = [self.function(problem, *pair) for pair in zip(completions, verdicts, strict=True)]
+                values = [_awaited(self.function(problem, *pair)) for pair in zip(completions, verdicts, strict=True)]
         except Exception as error:  # Anybody's code: the responses are undecided, and counted.
             file = inspect.getsourcefile(self.function) if inspect.isroutine(self.function) else ""
             return [Undecided(f"reward {where} raised {raised_at(error, within=file or '')}")] * count
@@ -188,6 +190,14 @@ class FunctionReward(Reward):
         if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
             columns = {name: column for name, column in columns.items() if name in parameters}
         return self.function(**columns)
+
+
+def _awaited(value: Any) -> Any:
+    """Return what a function has returned, or what the coroutine of an `async` one returns, as TRL's may be."""
+    if not inspect.iscoroutine(value):
+        return value
+    with ThreadPoolExecutor(1) as thread:  # In this one a loop may run already, as in a notebook.
+        return thread.submit(asyncio.run, value).result()
 
 
 def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
