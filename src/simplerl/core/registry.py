@@ -227,7 +227,8 @@ def place_of(value: Any) -> str:
     try:
         return f"{inspect.getsourcefile(target)}:{inspect.getsourcelines(target)[1]}"
     except (OSError, TypeError):
-        return f"{target.__module__}:{target.__qualname__}"
+        home = getattr(target, "__objclass__", target)  # A method of a built-in class does not say its module.
+        return f"{home.__module__}:{target.__qualname__}"
 
 
 # -- plug-ins --------------------------------------------------------------------------------------------------------
