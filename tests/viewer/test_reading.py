@@ -348,7 +348,7 @@ def test_rows_in_many_row_groups(tmp_path: Path) -> None:
     file = run / "evaluations" / "step_000000.parquet"
     pyarrow.parquet.write_table(pyarrow.parquet.read_table(file), file, row_group_size=7)
     library = Library(tmp_path)
-    records = library.pair(library.resolve(View())[0], []).sides[0].records
+    records = library.pair(library.resolve(View())[0], []).records[0]
     wanted = np.isin(np.arange(50), [0, 13, 14, 49])
     rows = [row for batch in records.batches(("response",), wanted) for row in batch.to_pylist()]
     assert [row["response"] for row in rows] == ["text 0", "text 13", "text 14", "text 49"]
