@@ -314,7 +314,7 @@ class Pair:
 
     def of(self, marked_R: np.ndarray) -> np.ndarray:
         """Return bool [P]: the problems with a response, on either side, that is marked true."""
-        return self.count(marked_R).any(0)
+        return self.count(marked_R).max(0) > 0
 
     def rows(self, number: int, side: int) -> np.ndarray:
         """Return the responses of a problem on a side, by sample."""
