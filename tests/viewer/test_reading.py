@@ -17,7 +17,7 @@ from simplerl.core.errors import RunError
 from simplerl.markup import Safe
 from simplerl.markup.text import plain
 from simplerl.runs.run import HELD_OUT, Run
-from simplerl.viewer.library import MODES, OUTCOMES, SORTS, TRAINING, Library, View, parse, read_rows, search
+from simplerl.viewer.library import MODES, OUTCOMES, SORTS, TRAINING, Library, View, parse, search
 from simplerl.viewer.page import HOST, _surface, _ticks, charts, content, open_server, page, piece
 
 BEFORE = [
@@ -53,7 +53,8 @@ def library(tmp_path: Path) -> Library:
 
 def ids(library: Library, **changes: object) -> list[str]:
     view, notices = library.resolve(View(a="deep/mine", b="deep/mine", **changes))
-    pair, numbers = library.select(view, notices)
+    pair = library.pair(view, notices)
+    numbers = pair.select(view, notices)
     assert notices == []
     return [pair.ids[number] for number in numbers]
 
@@ -313,22 +314,24 @@ def test_numbers_in_levels_are_sorted_as_numbers(tmp_path: Path) -> None:
     assert [level for level, _ in content(Library(tmp_path), View(), []).choices["levels"]] == ["2", "9", "10"]
 
 
-def test_index_against_a_plain_reading(library: Library) -> None:
+def test_a_pair_against_a_plain_reading(library: Library) -> None:
     view, _ = library.resolve(View(a="deep/mine", b="deep/mine", b_step=10))
     pair = library.pair(view, [])
-    index = pair.sides[1]
-    records = index.records
-    rows = pyarrow.parquet.read_table(records.path).to_pylist()
-    for place, name in enumerate(index.ids):
-        own = [row for row in rows if row["problem_id"] == name]
-        assert len(index.rows(place)) == len(own)
-        assert pair.correct[1][pair.positions[name]] == sum(row["verdict"] == "correct" for row in own)
-        assert index.length()[place] == np.mean([len(row["token_ids"]) for row in own])
-        assert read_rows(records, index.rows(place), ("sample", "response")) == [
-            {"sample": row["sample"], "response": row["response"]} for row in own
-        ]
-    found = search(records, "needle", len(rows))
-    assert found.tolist() == ["needle" in row["response"].lower() for row in rows]
+    for side, records in enumerate(pair.records):
+        rows = pyarrow.parquet.read_table(records.path).to_pylist()
+        names = list(dict.fromkeys(row["problem_id"] for row in rows))
+        assert [pair.ids[number] for number in np.flatnonzero(pair.there_SP[side])] == sorted(names, key=pair.ids.index)
+        for name in names:
+            number = pair.positions[name]
+            own = [row for row in rows if row["problem_id"] == name]
+            assert len(pair.rows(number, side)) == len(own)
+            assert pair.correct_SP[side, number] == sum(row["verdict"] == "correct" for row in own)
+            assert pair.length_SP[side, number] == np.mean([len(row["token_ids"]) for row in own])
+            shown = pair.responses(number, side)
+            assert [row["response"] for row in shown] == [row["response"] for row in own]
+            assert [row["sample"] for row in shown] == list(range(len(own)))
+        found = search(records, "needle", len(rows))
+        assert found.tolist() == ["needle" in row["response"].lower() for row in rows]
 
 
 def test_a_problem_of_a_long_name_has_a_link_that_leads_to_it(tmp_path: Path) -> None:
@@ -345,13 +348,10 @@ def test_rows_in_many_row_groups(tmp_path: Path) -> None:
     file = run / "evaluations" / "step_000000.parquet"
     pyarrow.parquet.write_table(pyarrow.parquet.read_table(file), file, row_group_size=7)
     library = Library(tmp_path)
-    records = library.pair(library.resolve(View())[0], []).sides[0].records
-    assert [row["response"] for row in read_rows(records, [49, 0, 13, 14], ("response",))] == [
-        "text 49",
-        "text 0",
-        "text 13",
-        "text 14",
-    ]
+    records = library.pair(library.resolve(View())[0], []).records[0]
+    wanted = np.isin(np.arange(50), [0, 13, 14, 49])
+    rows = [row for batch in records.batches(("response",), wanted) for row in batch.to_pylist()]
+    assert [row["response"] for row in rows] == ["text 0", "text 13", "text 14", "text 49"]
     assert np.flatnonzero(search(records, "text 4", 50)).tolist() == [4, *range(40, 50)]
 
 
@@ -379,11 +379,11 @@ def test_a_page_is_of_one_moment(library: Library, monkeypatch: pytest.MonkeyPat
 
 def test_a_file_that_is_rewritten_after_it_was_seen_is_named(library: Library) -> None:
     view, _ = library.resolve(View(a="deep/mine", b="deep/mine", problem="lost"))
-    pair, _ = library.select(view, [])
+    pair = library.pair(view, [])
     file = library.root / "deep" / "mine" / "evaluations" / "step_000010.parquet"
     made_views.write_rows(file, AFTER[:1])
     with pytest.raises(RunError, match="written anew"):
-        library.responses(pair, pair.positions["lost"], 1)
+        pair.responses(pair.positions["lost"], 1)
 
 
 def test_a_text_that_repeats_is_held_once(tmp_path: Path) -> None:
@@ -397,7 +397,9 @@ def test_a_text_that_repeats_is_held_once(tmp_path: Path) -> None:
     table |= dict.fromkeys(("verdict", "stop_reason"), pyarrow.array(["correct"] * count))
     pyarrow.parquet.write_table(pyarrow.table(table), records.path)
     library = Library(tmp_path)
-    pair, numbers = library.select(library.resolve(View(search="y"))[0], notices := [])
+    view, notices = library.resolve(View(search="y"))
+    pair = library.pair(view, notices)
+    numbers = pair.select(view, notices)
     assert (len(pair.ids), len(numbers), notices) == (count, 0, [])
     assert len({id(level) for level in pair.levels}) == 1
 
@@ -526,15 +528,15 @@ def test_the_neighbours_are_those_of_the_filters(library: Library) -> None:
 def test_tokens_come_from_the_runs_own_tokenizer(library: Library, tokenizer_64) -> None:
     checkpoint = library.root / "deep" / "mine" / "checkpoints" / "step_000010"
     tokenizer_64.save_pretrained(checkpoint)
-    tokens = library.tokens(library.catalog.entries["deep/mine"])
-    assert tokens.problem == ""
-    assert tokens.texts([5, 6, 99, -1]) == [tokenizer_64.decode([5]), tokenizer_64.decode([6]), "⟨99⟩", "⟨-1⟩"]
+    texts, problem = library.tokens(library.catalog.entries["deep/mine"], [5, 6, 99, -1])
+    assert problem == ""
+    assert texts == [tokenizer_64.decode([5]), tokenizer_64.decode([6]), "⟨99⟩", "⟨-1⟩"]
     shutil.rmtree(checkpoint)
     checkpoint.mkdir()
     (checkpoint / "tokenizer.json").write_text('{"model": 1}')
-    tokens = Library(library.root).tokens(library.catalog.entries["deep/mine"])
-    assert "cannot be read" in tokens.problem
-    assert tokens.texts([5]) == ["⟨5⟩"]
+    texts, problem = Library(library.root).tokens(library.catalog.entries["deep/mine"], [5])
+    assert "cannot be read" in problem
+    assert texts == ["⟨5⟩"]
 
 
 def test_every_training_step_is_offered_after_the_evaluations(tmp_path: Path) -> None:

@@ -59,21 +59,17 @@ class Item:
     question: str
     response: str
 
-    def judgement(self, **given: Any) -> Judgement:
-        """Return a judgement of this response."""
+    def judgement(self, detail: str = "", **given: Any) -> Judgement:
+        """Return a judgement of this response; with a `detail` it is undecided, and that is why."""
         flags = ("addresses_judge",) if _ADDRESSES_JUDGE.search(self.response) else ()
-        return Judgement(step=self.step, problem_id=self.problem_id, sample=self.sample, flags=flags, **given)
+        where = {name: getattr(self, name) for name in ("step", "problem_id", "sample")}
+        return Judgement(**where, status="undecided" if detail else "judged", flags=flags, detail=detail, **given)
 
 
 def by_keywords(item: Item) -> Judgement:
     """Return what the keywords say."""
-    return item.judgement(
-        judge=KEYWORDS,
-        settings=PATTERNS_VERSION,
-        status="judged",
-        behaviours=detect(item.response),
-        key=content_address(KEYWORDS, PATTERNS_VERSION, item.question, item.response),
-    )
+    key = content_address(KEYWORDS, PATTERNS_VERSION, item.question, item.response)
+    return item.judgement(judge=KEYWORDS, settings=PATTERNS_VERSION, behaviours=detect(item.response), key=key)
 
 
 def detect(response: str) -> dict[str, tuple[str, ...]]:
@@ -104,21 +100,12 @@ class Judge:
 
     def judgement(self, item: Item, reply: Reply) -> Judgement:
         """Return what an answer says of a response; undecided, with the reason, where it cannot be read."""
-        behaviours: dict[str, tuple[str, ...]] = {}
-        unfounded, detail = dict(behaviours), ""
+        given = {"judge": self.model, "settings": self.settings, "key": self.address(item)}
         try:
             behaviours, unfounded = read_reply(reply.text, item.response)
         except ValueError as error:
-            detail = f"{error} (the answer ended by: {reply.finish_reason})"
-        return item.judgement(
-            judge=self.model,
-            settings=self.settings,
-            status="undecided" if detail else "judged",
-            behaviours=behaviours,
-            unfounded=unfounded,
-            detail=detail,
-            key=self.address(item),
-        )
+            return item.judgement(f"{error} (the answer ended by: {reply.finish_reason})", behaviours={}, **given)
+        return item.judgement(behaviours=behaviours, unfounded=unfounded, **given)
 
 
 def messages(question: str, response: str) -> list[dict[str, str]]:
@@ -176,21 +163,17 @@ def quotation(example: str, haystack: str) -> str | None:
     for variant in (latex, latex.replace("\n", "\\n"), example):
         text = " ".join(variant.split())
         for candidate in (text, text.strip("\"'“”‘’ ")):
-            parts = [part.strip() for part in candidate.replace("...", "…").split("…") if part.strip()]
-            if len("".join(parts)) >= SHORTEST and _in_order(parts, haystack):
-                return candidate
-            if len(candidate) >= SHORTEST and candidate in haystack:
+            abridged = [part.strip() for part in candidate.replace("...", "…").split("…") if part.strip()]
+            if any(len("".join(parts)) >= SHORTEST and _in_order(parts, haystack) for parts in (abridged, [candidate])):
                 return candidate
     return None
 
 
 def _in_order(parts: list[str], haystack: str) -> bool:
-    end = 0
     for part in parts:
-        start = haystack.find(part, end)
-        if start < 0:
+        _, part_there, haystack = haystack.partition(part)
+        if not part_there:
             return False
-        end = start + len(part)
     return True
 
 
@@ -355,9 +338,6 @@ def estimate(requests: Iterable[Item]) -> tuple[int, int]:
 #: How behaviours are called in tables and plots.
 TITLES = {name: name.replace("_", " ") for name in BEHAVIOURS}
 
-#: What two judges may say of a behaviour: both see it, only the first, only the second, neither.
-_COUNTS = {(True, True): "both", (True, False): "first", (False, True): "second", (False, False): "neither"}
-
 
 def table(judgements: Iterable[Judgement]) -> dict[str, Any]:
     """Return, by judge and step, the share of responses that show each behaviour, with a 95% bootstrap interval over
@@ -381,26 +361,32 @@ def table(judgements: Iterable[Judgement]) -> dict[str, Any]:
     return {"judges": judges, "agreement": agreements}
 
 
-def _row_of_problem(judgements: Iterable[Judgement]) -> dict[str, int]:
-    return {problem: row for row, problem in enumerate(dict.fromkeys(j.problem_id for j in judgements))}
+def _shows(judgements: Sequence[Judgement]) -> np.ndarray:
+    """Return float64 [J, B]: 1 where a response shows a behaviour, 0 where it does not, NaN where it is not known."""
+    shown = [[judgement.shows(name) for name in BEHAVIOURS] for judgement in judgements]
+    return np.array(shown, np.float64).reshape(-1, len(BEHAVIOURS))
+
+
+def _by_problem(judgements: Sequence[Judgement], values_JM: np.ndarray) -> np.ndarray:
+    """Return [P, M]: the sums over each problem's responses, problems in order of appearance; NaN adds nothing."""
+    row_of = {problem: row for row, problem in enumerate(dict.fromkeys(j.problem_id for j in judgements))}
+    sums_PM = np.zeros((len(row_of), values_JM.shape[1]))
+    np.add.at(sums_PM, np.array([row_of[j.problem_id] for j in judgements], np.int64), np.nan_to_num(values_JM))
+    return sums_PM
 
 
 def _step(step: int | None, judgements: Sequence[Judgement]) -> dict[str, Any]:
-    problems = _row_of_problem(judgements)
-    above_PM, below_PM = np.zeros((2, len(problems), len(BEHAVIOURS)))
-    for judgement in judgements:
-        shown = [judgement.shows(name) for name in BEHAVIOURS]
-        above_PM[problems[judgement.problem_id]] += [bool(one) for one in shown]
-        below_PM[problems[judgement.problem_id]] += [one is not None for one in shown]
+    shows_JB = _shows(judgements)
+    above_PB, below_PB = (_by_problem(judgements, values) for values in (shows_JB, ~np.isnan(shows_JB)))
     return {
         "step": step,
         "responses": len(judgements),
-        "problems": len(problems),
+        "problems": len(above_PB),
         "undecided": sum(j.status == "undecided" for j in judgements),
         "unfounded": sum(len(texts) for j in judgements for texts in j.unfounded.values()),
         "flagged": sum(bool(j.flags) for j in judgements),
-        "behaviours": ratio_figures(above_PM, below_PM, BEHAVIOURS, shares=BEHAVIOURS),
-        "unknown": {name: sum(j.shows(name) is None for j in judgements) for name in BEHAVIOURS},
+        "behaviours": ratio_figures(above_PB, below_PB, BEHAVIOURS, shares=BEHAVIOURS),
+        "unknown": dict(zip(BEHAVIOURS, np.isnan(shows_JB).sum(0).tolist(), strict=True)),
     }
 
 
@@ -412,13 +398,11 @@ def agreement(first: Iterable[Judgement], second: Iterable[Judgement]) -> dict[s
     """
     other = {(j.step, j.problem_id, j.sample): j for j in second}
     pairs = [(one, two) for one in first if (two := other.get((one.step, one.problem_id, one.sample))) is not None]
-    problems, columns = _row_of_problem(one for one, _ in pairs), list(_COUNTS)
+    sides, counted = [[pair[side] for pair in pairs] for side in (0, 1)], ("both", "first", "second", "neither")
     behaviours: dict[str, Any] = {}
-    for name in BEHAVIOURS:
-        counts_P4 = np.zeros((len(problems), 4))
-        for one, two in pairs:
-            if (said := (one.shows(name), two.shows(name))) in _COUNTS:
-                counts_P4[problems[one.problem_id], columns.index(said)] += 1
+    for name, a_J, b_J in zip(BEHAVIOURS, *(_shows(side).T for side in sides), strict=True):
+        said_J4 = np.stack([a_J * b_J, a_J * (1 - b_J), (1 - a_J) * b_J, (1 - a_J) * (1 - b_J)], 1)
+        counts_P4 = _by_problem(sides[0], said_J4)
         counts_P4 = counts_P4[counts_P4.sum(1) > 0]
         if not len(counts_P4):
             continue
@@ -428,6 +412,6 @@ def agreement(first: Iterable[Judgement], second: Iterable[Judgement]) -> dict[s
             "responses": int(counts_P4.sum()),
             "share": ratio_figures(same_P1, all_P1, ["share"], shares={"share"})["share"],
             "kappa": {"value": cohen_kappa(counts_P4.sum(0)), "low": low, "high": high, "problems": len(counts_P4)},
-            "counts": dict(zip(_COUNTS.values(), counts_P4.sum(0).astype(int).tolist(), strict=True)),
+            "counts": dict(zip(counted, counts_P4.sum(0).astype(int).tolist(), strict=True)),
         }
     return {"behaviours": behaviours}

@@ -8,11 +8,12 @@ import contextlib
 import errno
 import functools
 import html
+import itertools
 import json
 import math
 import socketserver
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,8 +46,12 @@ MOST_VISITS = 40
 
 #: Searches of a run of which the surface is shown, the newest.
 MOST_SEARCHES = 12
+
 #: Formulas drawn on a page, shared out among its responses, but some for each: a browser needs seconds for 10,000.
 MOST_DRAWN, ALWAYS_DRAWN = 3_000, 12
+
+#: Tokens of a response that are coloured.
+MOST_TOKENS = 2_000
 
 #: The view box of a chart, and the edges of its axes.
 BOX = {"width": 300, "height": 150, "left": 40, "right": 292, "top": 8, "bottom": 132}
@@ -59,10 +64,10 @@ class Content(NamedTuple):
     """What is on the page: what its controls offer, and the HTML under them."""
 
     view: View
-    notices: str = ""
-    plots: str = ""
-    body: str = ""
-    choices: Mapping[str, Choices] = {}  # Control → what it offers
+    notices: Safe
+    plots: Safe
+    body: Safe
+    choices: Mapping[str, Choices]  # Control → what it offers
 
 
 @functools.cache
@@ -90,67 +95,47 @@ def _value(value: Any) -> Safe:
 def page(library: Library, query: str) -> str:
     """Return the complete page of a link."""
     library = library.now()
-    c = content(library, *parse(query))
-    kept = [pair for pair in c.view.pairs() if pair[0] in ("sort", "descending")]
-    values = {
-        "c": c,
-        "library": library,
-        "parts": {name: Safe(getattr(c, name)) for name in ("notices", "plots", "body")},
-        "modes": MODES,
-        "kept": kept if c.view.problem is None else [pair for pair in c.view.pairs() if pair[0] != "mode"],
-    }
+    values = {"c": content(library, *parse(query)), "library": library, "modes": MODES}
     return _templates().get_template("page.html.j2").render(values)
 
 
 def content(library: Library, asked: View, complaints: list[str]) -> Content:
     """Return what a view shows, of a library of one moment. `complaints`: what of the link could not be used."""
-    entries = library.catalog.entries
     view, notices = library.resolve(asked)
     notices = [*complaints, *notices, *library.catalog.notices]
-    if not entries:
-        message = (
-            f"There are no runs in {library.root}: no directory with metrics.jsonl, and no result with "
-            "responses.parquet. Start a run (simplerl train --output-dir …) or call simplerl view with another "
-            "directory."
-        )
-        return Content(view=View(), notices=_notices(notices), body=piece("nothing", message))
-    plots = _plots(library, view) if view.problem is None else ""
-    pair, chosen = library.select(view, notices)
-    try:
-        if view.problem is None:
-            body = _table(library, view, pair, chosen)
-        else:
-            body = _problem(library, view, pair, chosen, notices)
-    except RunError as error:
-        notices.append(str(error))
-        body = piece("nothing", "These responses cannot be shown.")
-    (a, a_step), (b, b_step) = ((entries[key], step) for key, step in (view.side(0), view.side(1)))
+    plots, body, choices = "", piece("no_runs", library.root), dict[str, Choices]()
+    if library.catalog.entries:
+        pair = library.pair(view, notices)
+        chosen, choices = pair.select(view, notices), _choices(library, view, pair)
+        try:
+            if view.problem is None:
+                plots, body = _plots(library, view), _table(view, pair, chosen)
+            else:
+                body = _problem(library, view, pair, chosen, notices)
+        except RunError as error:
+            notices.append(str(error))
+            body = piece("nothing", "These responses cannot be shown.")
+    return Content(view, piece("notices", list(dict.fromkeys(notices)), MOST_NOTICES), Safe(plots), body, choices)
+
+
+def _choices(library: Library, view: View, pair: Pair) -> dict[str, Choices]:
+    """Return what each control offers."""
+    entries = library.catalog.entries
     runs = [(entry.name[:LONGEST_NAME], key) for key, entry in entries.items()]
-    choices = {
-        "runs": runs,
-        "metrics": _choices(dict.fromkeys([*library.metric_names(view.runs), *view.metrics])),
-        "a": runs,
-        "a_step": _steps(a),
-        "b": runs,
-        "b_step": _steps(b),
-        "benchmark": _choices(benchmarks(a.at(a_step), b.at(b_step))),
-        "outcome": [(text, name) for name, text in OUTCOMES.items()],
+    (a, a_step), (b, b_step) = ((entries[key], step) for key, step in (view.side(0), view.side(1)))
+    names = {
+        "metrics": dict.fromkeys([*library.metric_names(view.runs), *view.metrics]),
+        "benchmark": benchmarks(a.steps.get(a_step, {}), b.steps.get(b_step, {})),
+        "levels": sorted({*pair.levels, *view.levels} - {""}, key=natural)[:MOST_CHOICES],
+        "kinds": sorted({*pair.kinds, *view.kinds} - {""}, key=natural)[:MOST_CHOICES],
     }
-    for name in ("levels", "kinds"):
-        texts = {*getattr(pair, name), *getattr(view, name)} - {""}
-        choices[name] = _choices(sorted(texts, key=natural)[:MOST_CHOICES])
-    return Content(view=view, notices=_notices(notices), plots=plots, body=body, choices=choices)
-
-
-def _notices(notices: list[str]) -> str:
-    return piece("notices", list(dict.fromkeys(notices)), MOST_NOTICES) if notices else ""
-
-
-# -- controls ------------------------------------------------------------------------------------------------------
-
-
-def _choices(names: Iterable[str]) -> Choices:
-    return [(name[:LONGEST_NAME], name) for name in names]
+    return {
+        **dict.fromkeys(("runs", "a", "b"), runs),
+        "a_step": _steps(a),
+        "b_step": _steps(b),
+        "outcome": [(text, name) for name, text in OUTCOMES.items()],
+        **{control: [(name[:LONGEST_NAME], name) for name in offered] for control, offered in names.items()},
+    }
 
 
 def _steps(entry: Entry) -> Choices:
@@ -160,16 +145,16 @@ def _steps(entry: Entry) -> Choices:
     return evaluated + [(f"{step} · training only", str(step)) for step in others]
 
 
-# -- the parts of the page -----------------------------------------------------------------------------------------
+# -- the parts of the page --------------------------------------------------------------------------------------------
 
 
 def _plots(library: Library, view: View) -> str:
-    entries = [library.catalog.entries[key] for key in view.runs]
     runs = {}
-    for entry in entries:
-        if entry.run is not None:
-            last = max(entry.run.metrics["step"].to_pylist(), default=None)
-            runs[entry.name if entry.run.summary else f"{entry.name} (not ended, step {last})"] = entry.run
+    for key in view.runs:
+        name, run, *_ = library.catalog.entries[key]
+        if run is not None:
+            last = max(run.metrics["step"].to_pylist(), default=None)
+            runs[name if run.summary else f"{name} (not ended, step {last})"] = run
     sides = zip("AB", (view.side(0), view.side(1)), strict=True)
     marks = [(letter, step) for letter, (key, step) in sides if step is not None and key in view.runs]
     drawn = piece("charts", **charts(view.metrics[:MOST_METRICS], runs, marks)) if runs else ""
@@ -193,60 +178,36 @@ def _surface(search: Mapping[str, Any]) -> dict[str, Any]:
     return {"step": search["step"], "thresholds": thresholds, "rows": rows}
 
 
-def _table(library: Library, view: View, pair: Pair, chosen: np.ndarray) -> str:
+def _table(view: View, pair: Pair, chosen: np.ndarray) -> Safe:
     """Return the table of a resolved view, whose `chosen` problems are shown."""
-    total = len(chosen)
-    if not len(pair.ids):
+    if not pair.ids:
         return piece("nothing", "No responses were recorded here. Choose another step or benchmark.")
-    pages = max(1, -(-total // ROWS))
-    page = min(view.sheet, pages)
-    numbers = chosen[(page - 1) * ROWS : page * ROWS]
-    gained, lost, change = pair.outcome("gained"), pair.outcome("lost"), pair.change
-    rows = [
-        {
-            "id": pair.ids[number],
-            "link": pair.links[number],
-            "question": question,
-            "level": pair.levels[number],
-            "sides": pair.verdicts(number),
-            "lengths": " → ".join("–" if np.isnan(one[number]) else f"{one[number]:,.0f}" for one in pair.length),
-            "other": bool(pair.other_question[number]),
-            "change": float(change[number]) if pair.compared[number] else None,
-            "outcome": " gained" if gained[number] else " lost" if lost[number] else "",
-        }
-        for number, question in zip(numbers.tolist(), library.questions(pair, numbers), strict=True)
-    ]
-    shares = {letter: pair.share(side) for side, letter in enumerate("AB")}
-    counts = {
-        "shown": total,
-        "all": len(pair.ids),
-        "right": {letter: np.nanmean(share) for letter, share in shares.items() if not np.isnan(share).all()},
-        "changed": [int(gained.sum()), int(lost.sum())] if all(pair.sides) else None,
-        "other": int(pair.other_question.sum()),
-    }
-    return piece("table", view, rows, counts, page, pages, OUTCOMES[view.outcome])
+    pages = max(1, -(-len(chosen) // ROWS))
+    sheet = min(view.sheet, pages)
+    numbers = chosen[(sheet - 1) * ROWS : sheet * ROWS]
+    rows = list(zip(numbers.tolist(), pair.texts("question", pair.first_P[numbers]), strict=True))
+    right = {letter: np.nanmean(share) for letter, share in zip("AB", pair.share_SP, strict=True) if (share >= 0).any()}
+    return piece("table", view, pair, rows, len(chosen), right, sheet, pages, OUTCOMES[view.outcome])
 
 
-def _problem(library: Library, view: View, pair: Pair, chosen: np.ndarray, notices: list[str]) -> str:
+def _problem(library: Library, view: View, pair: Pair, chosen: np.ndarray, notices: list[str]) -> Safe:
     """Return the page of a resolved view's problem: question, gold, and every response of both sides."""
     number = pair.positions.get(view.problem or "")
     if number is None:
         notices.append(f"no problem {view.problem!r} in these responses")
-        return piece("problem_bar", view, 0, 0, [], known=False)
+        return piece("problem_bar", view, pair, chosen, 0, known=False)
     same = view.side(0) == view.side(1)
-    sides = [library.responses(pair, number, side) if not (side and same) else [] for side in (0, 1)]
+    sides = [pair.responses(number, side) if not (side and same) else [] for side in (0, 1)]
     if (missing := max(map(len, sides)) - MOST_SAMPLES) > 0:
         notices.append(f"{missing} further samples are not shown; the export has them")
     position = next(iter((np.flatnonzero(chosen == number) + 1).tolist()), 0)
-    near = ((position - 2, "‹ previous", "previous"), (position, "next ›", "next")) if position else ()
-    neighbours = [(pair.links[int(chosen[n])], text, css) for n, text, css in near if 0 <= n < len(chosen)]
-    row = next(row for side in sides for row in side)
     # What came of the problem in training, of each run that is shown and has sampled it.
     shown = [library.catalog.entries[key] for key in dict.fromkeys((view.a, view.b))]
     histories = [(entry.name, library.visits(entry, pair.ids[number])) for entry in shown]
+    row = next(row for side in sides for row in side)
     other = sides[1][0] if pair.other_question[number] and all(sides) else None
-    return (
-        piece("problem_bar", view, position, len(chosen), neighbours, known=True)
+    return Safe(
+        piece("problem_bar", view, pair, chosen, position, known=True)
         + piece("question", pair.ids[number], row, other)
         + "".join(piece("history", name, visits, MOST_VISITS) for name, visits in histories if visits)
         + (legend(SCALES[view.mode]) if view.mode in SCALES else "")
@@ -255,43 +216,37 @@ def _problem(library: Library, view: View, pair: Pair, chosen: np.ndarray, notic
 
 
 def _grid(library: Library, view: View, sides: list[list[dict]], *, one_sided: bool) -> str:
-    entries = [library.catalog.entries[view.side(side)[0]] for side in (0, 1)]
     shown = [side for side in (0, 1) if sides[side] or not one_sided]
-    heads = []
-    for side in shown:
-        right = sum(row["verdict"] == "correct" for row in sides[side])
-        heads.append(("AB"[side], entries[side].name, view.side(side)[1], right, len(sides[side])))
+    entries = [library.catalog.entries[view.side(side)[0]] for side in shown]
+    heads = [("AB"[s], e.name, view.side(s)[1], sides[s]) for e, s in zip(entries, shown, strict=True)]
     most = min(MOST_FORMULAS, max(ALWAYS_DRAWN, MOST_DRAWN // sum(map(len, sides))))
+    draw = functools.partial(prose, most=most) if view.mode == "rendered" else plain
+
+    def body(entry: Entry, row: dict[str, Any]) -> str:
+        if view.mode in TOKEN_COLUMNS:
+            return _tokens(library, view.mode, entry, row)
+        if row.get("turns"):
+            return piece("turns", row, [Safe(draw(turn["text"])) for turn in row["turns"]])
+        return draw(row["response"] or "")
+
     lines = []
-    for number in range(max(map(len, sides))):
-        rows = [sides[side][number] if number < len(sides[side]) else None for side in shown]
-        texts = [(row["response"] or "") if row else "" for row in rows]
+    for rows in itertools.zip_longest(*(sides[side] for side in shown)):
         if view.mode == "differences" and len(rows) == 2 and all(rows):
-            bodies = list(differences(*texts))
-        elif view.mode in TOKEN_COLUMNS:
-            bodies = [_tokens(library, view, entries[s], row) for s, row in zip(shown, rows, strict=True)]
+            bodies = list(differences(*(row["response"] or "" for row in rows)))
         else:
-            draw = functools.partial(prose, most=most) if view.mode == "rendered" else plain
-            bodies = [
-                piece("turns", row, [Safe(draw(turn["text"])) for turn in row["turns"]])
-                if row and row.get("turns")
-                else draw(text)
-                for row, text in zip(rows, texts, strict=True)
-            ]
+            bodies = [body(entry, row) if row else "" for entry, row in zip(entries, rows, strict=True)]
         lines.append(list(zip(rows, map(Safe, bodies), strict=True)))
     return piece("grid", heads, lines)
 
 
-def _tokens(library: Library, view: View, entry: Entry, row: dict | None) -> str:
-    if row is None:
-        return ""
-    column, why_none = TOKEN_COLUMNS[view.mode]
+def _tokens(library: Library, mode: str, entry: Entry, row: dict[str, Any]) -> str:
+    column, why_none = TOKEN_COLUMNS[mode]
     ids, values = row.get("token_ids"), row.get(column)
     if ids is None or values is None or len(ids) != len(values):
         return plain(row["response"] or "") + f'<div class="left-out">{why_none}</div>'
-    tokens = library.tokens(entry)
-    note = f'<div class="left-out">{escape(tokens.problem)}</div>' if tokens.problem else ""
-    return coloured(tokens.texts(ids[:2_001]) + [""] * max(0, len(ids) - 2_001), values, SCALES[view.mode]) + note
+    texts, problem = library.tokens(entry, ids[:MOST_TOKENS])
+    note = f'<div class="left-out">{escape(problem)}</div>' if problem else ""
+    return coloured(texts + [""] * (len(ids) - len(texts)), values, SCALES[mode], limit=MOST_TOKENS) + note
 
 
 # -- metrics against steps: one chart per metric, one line per run ----------------------------------------------------
@@ -399,45 +354,44 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer a request, where it comes from a page of this server under a name of this machine."""
         url, host, origin = urlsplit(self.path), self.headers.get("Host", ""), self.headers.get("Origin")
-        here, library = Path(__file__).parent, self.server.library
+        library, status, kind, headers = self.server.library, 200, "text/plain", dict[str, str]()
+        body: str | Iterator[str]
         if host.rpartition(":")[0] not in (HOST, "localhost") and host not in (HOST, "localhost"):
-            self._answer("not under this host name\n", status=403)
+            status, body = 403, "not under this host name\n"
         elif origin is not None and urlsplit(origin).netloc != host:
-            self._answer("not for other pages\n", status=403)
+            status, body = 403, "not for other pages\n"
         elif url.path == "/":
-            self._answer(page(library, url.query), "text/html")
+            kind, body = "text/html", page(library, url.query)
         elif url.path == "/page.js":
-            self._answer((here / "page.js").read_text(encoding="utf-8"), "text/javascript")
+            kind, body = "text/javascript", _asset("page.js")
         elif url.path == "/page.css":
-            self._answer(CSS + (here / "page.css").read_text(encoding="utf-8"), "text/css")
+            kind, body = "text/css", CSS + _asset("page.css")
         elif url.path == "/stamp":
-            self._answer(library.now().stamp())
+            body = library.now().stamp()
         elif url.path == "/export":
-            self._export(library.now(), url.query)
+            library = library.now()
+            view, complaints = library.resolve(parse(url.query)[0])
+            if complaints:
+                status, body = 404, "\n".join([*complaints, ""])
+            else:
+                kind, body = (
+                    "application/x-ndjson",
+                    (f"{json.dumps(r, ensure_ascii=False)}\n" for r in library.export(view)),
+                )
+                name = f"{library.root.name}-{'problem' if view.problem is not None else 'responses'}.jsonl"
+                quoted = quote(name, safe="", errors="replace")
+                headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quoted}"
         else:
-            self._answer("not part of this page\n", status=404)
-
-    def _answer(self, text: str, kind: str = "text/plain", *, status: int = 200) -> None:
-        self._send([text.encode("utf-8", "replace")], {"Content-Type": f"{kind}; charset=utf-8"}, status)
-
-    def _send(self, parts: Iterable[bytes], headers: dict[str, str], status: int = 200) -> None:
+            status, body = 404, "not part of this page\n"
         self.send_response(status)
-        for name, value in (HEADERS | headers).items():
+        for name, value in (HEADERS | headers | {"Content-Type": f"{kind}; charset=utf-8"}).items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.writelines(parts)
+        self.wfile.writelines(part.encode("utf-8", "replace") for part in ([body] if isinstance(body, str) else body))
 
-    def _export(self, library: Library, query: str) -> None:
-        """Send the responses that a link shows as JSON lines."""
-        view, complaints = library.resolve(parse(query)[0])
-        if complaints:
-            self._answer("\n".join([*complaints, ""]), status=404)
-            return
-        rows = (json.dumps(row, ensure_ascii=False) + "\n" for row in library.export(view))
-        name = f"{library.root.name}-{'problem' if view.problem is not None else 'responses'}.jsonl"
-        disposition = f"attachment; filename*=UTF-8''{quote(name, safe='', errors='replace')}"
-        headers = {"Content-Type": "application/x-ndjson; charset=utf-8", "Content-Disposition": disposition}
-        self._send((row.encode("utf-8", "replace") for row in rows), headers)
+
+def _asset(name: str) -> str:
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")
 
 
 def serve(server: Server) -> None:
