@@ -9,17 +9,16 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # Tiny models gain nothing from more, and other processes may run.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
-import torch
-from support import copy_policy, make_tokenizer, tiny_directory
 
-from simplerl.models.load import Policy, load
+if TYPE_CHECKING:  # The process that only hands out tests to others imports no PyTorch: they wait for it.
+    from simplerl.models.load import Policy
 
-torch.set_num_threads(1)
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # As in a shell's background job, whose children inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
@@ -54,6 +53,19 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _once() -> Iterator[None]:
+    """One thread; and git is asked for the commit once, not by every run."""
+    import torch
+
+    from simplerl.models import device
+
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(device, "_git_commit", functools.cache(device._git_commit))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _frozen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep it so for all tests: a run freezes and releases by itself."""
@@ -64,6 +76,8 @@ def _frozen(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     """Fix what a test draws without an address of its own, so that tests do not depend on their order."""
+    import torch
+
     torch.manual_seed(0)
 
 
@@ -81,14 +95,18 @@ def _plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.fixture(scope="session")
-def fresh() -> Callable[[str], Policy]:
+def fresh() -> Callable[[str], "Policy"]:
     """Give a copy of a model that is loaded once: free to be trained."""
+    from support import copy_policy
+
+    from simplerl.models.load import load
+
     loaded = functools.cache(load)
     return lambda model: copy_policy(loaded(model))
 
 
 @pytest.fixture
-def cub(fresh: Callable[[str], Policy]) -> Callable[[str], Policy]:
+def cub(fresh: Callable[[str], "Policy"]) -> Callable[[str], "Policy"]:
     """Give a fresh copy of a cub."""
     return lambda name="cub-qwen": fresh(name)
 
@@ -96,12 +114,16 @@ def cub(fresh: Callable[[str], Policy]) -> Callable[[str], Policy]:
 @pytest.fixture(scope="session")
 def tokenizer_64():
     """A tokenizer of 64 tokens: token i ≥ 2 is one character, 0 is the end, 1 the padding."""
+    from support import make_tokenizer
+
     return make_tokenizer(64)
 
 
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory, tokenizer_64) -> Callable[[str], Path]:
     """Give the directory of a random tiny model of an architecture, by name (see `support.ARCHITECTURES`)."""
+    from support import tiny_directory
+
     made: dict[str, Path] = {}
 
     def get(name: str) -> Path:
@@ -113,6 +135,6 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory, tokenizer_64) -> Calla
 
 
 @pytest.fixture
-def tiny(fresh: Callable[[str], Policy], tiny_models: Callable[[str], Path]) -> Callable[[str], Policy]:
+def tiny(fresh: Callable[[str], "Policy"], tiny_models: Callable[[str], Path]) -> Callable[[str], "Policy"]:
     """Give a fresh copy of a random tiny model by the name of its architecture."""
     return lambda name="llama": fresh(str(tiny_models(name)))

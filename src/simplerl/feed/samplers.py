@@ -54,7 +54,9 @@ class Ledger:
         self.upto = 0  # The last step that is seen
         self.lag = config.rollout.lag
         """Steps that rollouts may be ahead of training, so that their outcomes are not known when one is chosen."""
-        self._totals: dict[int, dict[str, tuple[int, int]]] = {0: {}}  # Step → `totals` up to it: each step is added once
+        self._totals: dict[int, dict[str, tuple[int, int]]] = {
+            0: {}
+        }  # Step → `totals` up to it: each step is added once
         self._read = functools.cache(read or (lambda step: Run(path).records(step).visits(step)))
 
     def before(self, step: int) -> "Ledger":
