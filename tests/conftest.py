@@ -27,17 +27,27 @@ hypothesis.settings.load_profile("repeatable")
 
 #: Files that take longest, in this order. They begin first: one of them at the end would leave a worker idle.
 LONGEST = (
-    "house/test_types.py",
     "train/test_resume.py",
     "train/test_layout.py",
-    "train/test_learning.py",
     "train/test_ranks.py",
-    "rollout/test_split.py",
-    "behaviours/test_judging.py",
-    "cli/test_train.py",
+    "train/test_learning.py",
     "verify/test_pool.py",
+    "house/test_types.py",
+    "train/test_plan.py",
     "feed/test_samplers.py",
+    "train/test_asynchronous.py",
+    "selftraining/test_star.py",
     "environments/test_sandbox.py",
+    "report/test_outcomes.py",
+    "api/test_api.py",
+    "behaviours/test_judging.py",
+    "train/test_sft.py",
+    "train/test_run.py",
+    "cli/test_train.py",
+    "rollout/test_native.py",
+    "report/test_page.py",
+    "verify/test_additions.py",
+    "verify/test_cases.py",
 )
 
 
@@ -54,44 +64,38 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _once() -> Iterator[None]:
-    """One thread; and git is asked for the commit once, not by every run."""
+def _quick() -> Iterator[None]:
+    """Take away what takes time and is not what is tested; fixtures of modules have it so, too."""
     import torch
 
+    from simplerl.analysis import plots
     from simplerl.models import device
 
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(device, "_git_commit", functools.cache(device._git_commit))
+        # A run freezes and releases by itself; one in a module's fixture would release what is frozen here, and every
+        # full collection from then on look at all of it, for a quarter of a second in each run.
+        patched.setattr(gc, "freeze", lambda: None)
+        patched.setattr(gc, "unfreeze", lambda: None)
+        # Nothing in this process waits for the disk: no test takes its power away.
+        patched.setattr(os, "fsync", lambda handle: None)
+        # Commands in this process end with an empty plot: drawing takes longer than the rest. Mark: `draws`.
+        empty = functools.wraps(plots.plot_learning)(lambda _, output: output.write_bytes(b""))
+        patched.setattr(plots, "plot_learning", empty)
+        patched.setattr(device, "_git_commit", functools.cache(device._git_commit))  # Not by every run.
         yield
 
 
 @pytest.fixture(autouse=True)
-def _frozen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep it so for all tests: a run freezes and releases by itself."""
-    monkeypatch.setattr(gc, "freeze", lambda: None)
-    monkeypatch.setattr(gc, "unfreeze", lambda: None)
-
-
-@pytest.fixture(autouse=True)
-def _seeded() -> None:
+def _each(request: pytest.FixtureRequest) -> None:
     """Fix what a test draws without an address of its own, so that tests do not depend on their order."""
     import torch
 
     torch.manual_seed(0)
+    if request.node.get_closest_marker("draws"):
+        from simplerl.analysis import plots
 
-
-@pytest.fixture(autouse=True)
-def _disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nothing in this process wait for the disk: no test takes its power away."""
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
-
-
-@pytest.fixture(autouse=True)
-def _plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let commands in this process end with an empty plot: drawing takes longer than the rest. Mark: `draws`."""
-    if request.node.get_closest_marker("draws") is None:
-        monkeypatch.setattr("simplerl.analysis.plots.plot_learning", lambda _, output: output.write_bytes(b""))
+        request.getfixturevalue("monkeypatch").setattr(plots, "plot_learning", plots.plot_learning.__wrapped__)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ import pytest
 from support import SMALL, arguments, command, environment, run_command, run_main
 
 from simplerl import __version__
+from simplerl.analysis import plots
 from simplerl.cli import COMMANDS, TABLES, build_parser, complete, fill, main, read_options, settings
 from simplerl.cli.console import Bar, say, show_table
 from simplerl.core.errors import ConfigError
@@ -146,6 +147,7 @@ def finished(tmp_path_factory) -> tuple[str, subprocess.CompletedProcess[str]]:
     out, error = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("COLUMNS", "120")
+        patched.setattr(plots, "plot_learning", plots.plot_learning.__wrapped__)
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
             code = main(line)
     return str(path), subprocess.CompletedProcess(line, code, out.getvalue(), error.getvalue())
