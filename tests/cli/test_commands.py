@@ -4,6 +4,7 @@ Options of a command come from its table: names, types, defaults, choices, bound
 """
 
 import argparse
+import contextlib
 import io
 import os
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 from support import SMALL, arguments, command, environment, run_command, run_main
 
 from simplerl import __version__
+from simplerl.analysis import plots
 from simplerl.cli import COMMANDS, TABLES, complete, main, make_parser, parse, settings, table_of
 from simplerl.cli.console import Bar, say, show_table
 from simplerl.core.errors import ConfigError
@@ -142,8 +144,14 @@ def test_unknown_recipe_to_print(capsys) -> None:
 def finished(tmp_path_factory) -> tuple[str, subprocess.CompletedProcess[str]]:
     path = tmp_path_factory.mktemp("runs") / "run"
     evaluation = {"size": 5, "samples": 4, "every": 5, "further_temperatures": [0.0]}
-    given = {**SMALL, "steps": 11, "evaluation": evaluation}
-    return str(path), run_command("train", "--output-dir", str(path), *arguments(given))
+    line = ["train", "--output-dir", str(path), *arguments({**SMALL, "steps": 11, "evaluation": evaluation})]
+    out, error = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("COLUMNS", "120")
+        patched.setattr(plots, "plot_learning", plots.plot_learning.__wrapped__)
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+            code = main(line)
+    return str(path), subprocess.CompletedProcess(line, code, out.getvalue(), error.getvalue())
 
 
 def test_train_shows_what_happens(finished) -> None:

@@ -375,7 +375,7 @@ def over_of(name: str, tmp_path: Path) -> dict[str, Any]:
         "steps": 5,
         "dataset": {"size": 6, "levels": [1, 2] if name == "domains" else [1]},
         "sampler": {"name": name, **IN_RUNS.get(name, {})},
-        "evaluation": {"every": 0},
+        "evaluation": {"every": 0, "size": 1, "samples": 1},
         "algorithm": {"kl_coef": 0.5} if name == "domains" else {},
         "star": {"temperatures": [0.8, 1.3], "subset": 3},
     }

@@ -19,7 +19,7 @@ RUN = {
     "template": "plain",
     "prompt": {"special_tokens": "none"},
     "sampling": {"max_new_tokens": 12},
-    "evaluation": {"every": 1, "samples": 1},
+    "evaluation": {"every": 1, "size": 1, "samples": 1},
     "learner": {"precision": "fp32"},
     "algorithm": {"name": "grpo", "entropy_coef": 0.01},
 }

@@ -3,6 +3,7 @@
 What is on disk is read as far as it can be: what is whole is shown, what is not is named.
 """
 
+import itertools
 import json
 import math
 import os
@@ -397,13 +398,18 @@ def test_smoothing_is_a_centred_mean() -> None:
     assert smooth(Band(x=[0.0, 1.0, 2.0, 3.0], mean=[0.0, 3.0, 6.0, 0.0]), 3).mean == [1.5, 3.0, 3.0, 3.0]
 
 
-def test_figures_are_fit_for_a_paper(tmp_path: Path) -> None:
+def test_figures_are_fit_for_a_paper(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Vector with TrueType letters, as wide as a column or the text, equal bytes for equal runs; names may be odd."""
     path = made_run(tmp_path / "_x $\\frac{1}{$ 数学 <b>")
     drawn = outcomes.series(outcomes.groups(gather([path, made_run(tmp_path / "b", steps=3)]).runs))
     explored = {s.name: explore(s.runs[0]) for s in drawn}
     made = draw_all(drawn, explored=explored, pdf=True)
-    assert draw_all(drawn, explored=explored, pdf=True) == made
+    image, turns = drawing.image, itertools.cycle([True] * 2 + [False] * 4)  # Every third is drawn twice, PNG and PDF.
+    monkeypatch.setattr(drawing, "image", lambda *given: image(*given) if next(turns) else b"")
+    again = draw_all(drawn, explored=explored, pdf=True)
+    twice = [(name, kind) for name in made for kind in ("png", "pdf") if getattr(again[name], kind)]
+    assert {kind for _, kind in twice} == {"png", "pdf"}
+    assert all(getattr(again[name], kind) == getattr(made[name], kind) for name, kind in twice)
     for figure in made.values():
         assert figure.png.startswith(b"\x89PNG")
         assert figure.pdf.startswith(b"%PDF")

@@ -4,16 +4,17 @@ Children side by side: how many at a time, what a failure does, and what an inte
 """
 
 import json
+import os
 import re
 import signal
-import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
 import pytest
-from support import SMALL, deep, environment, run_small, small_config
+from support import SMALL, deep, run_small, small_config
 
 from simplerl.analysis.compare import summarise
 from simplerl.analysis.estimates import Measure
@@ -280,32 +281,18 @@ def test_an_interruption_reaches_the_children_once_and_waits_for_them(number: si
         time.sleep(0.5)
         (place / "saved").write_text(str(len(seen)))
     """
-    parent = f"""
-        import pathlib, sys, types
-        names = ("SMALL", "deep", "environment", "run_small", "small_config")
-        sys.modules["support"] = types.SimpleNamespace(**dict.fromkeys(names))  # It imports PyTorch.
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
-        from test_jobs import job
-        from simplerl.studies.jobs import execute
-        place = pathlib.Path({str(tmp_path)!r})
-        try:
-            execute([job(place, "a", {child!r}), job(place, "b", "")], parallel=1, say=print, move=lambda *_: None)
-        except KeyboardInterrupt:
-            print("saved" if (place / "saved").exists() else "lost", (place / "logs" / "b.log").exists())
-    """
-    process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(parent)],
-        env={**environment(), "PYTHONPATH": f"{environment()['PYTHONPATH']}:{Path(__file__).parent.parent}"},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    end = time.monotonic() + 60
-    while not (tmp_path / "ready").exists() and time.monotonic() < end:
-        time.sleep(0.02)
-    process.send_signal(number)
-    try:
-        output, _ = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert output == "saved False\n"
+
+    def interrupt() -> None:
+        end = time.monotonic() + 60
+        while not (tmp_path / "ready").exists() and time.monotonic() < end:
+            time.sleep(0.02)
+        os.kill(os.getpid(), number)
+
+    jobs = [job(tmp_path, "a", child), job(tmp_path, "b", "")]
+    sender = threading.Thread(target=interrupt)
+    sender.start()
+    with pytest.raises(KeyboardInterrupt):
+        execute(jobs, parallel=1, say=print, move=lambda *_: None)
+    sender.join()
+    assert not (tmp_path / "logs" / "b.log").exists()
     assert (tmp_path / "saved").read_text() == "1"

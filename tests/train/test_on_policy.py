@@ -2,12 +2,10 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
-import pyarrow.parquet
 import pytest
 import torch
-from support import CORRECT, WRONG, run_small
+from support import CORRECT, WRONG
 
 from simplerl.algorithms import ALGORITHMS
 from simplerl.config.sections import LearnerConfig, OptimizerConfig
@@ -107,16 +105,3 @@ def test_truncated_response_gets_no_forged_end(cub: Callable[[str], Policy]) -> 
         assert len(response) == 5
         assert not set(response.tolist()) & policy.stop_ids
         assert batch.mask_BT[row].sum() == 5, "every token that was sampled may be trained on, the last one too"
-
-
-@pytest.mark.parametrize("name", ALGORITHMS)
-def test_runs_record_truncated_responses_as_they_were(name: str, tmp_path: Any, cub: Callable[[str], Policy]) -> None:
-    evaluation = {"size": 1, "samples": 1}
-    over = {"steps": 1, "algorithm": {"name": name}, "sampling": {"max_new_tokens": 6}, "evaluation": evaluation}
-    run_small(tmp_path / "run", over)
-    rows = pyarrow.parquet.read_table(tmp_path / "run" / "trajectories" / "step_000001.parquet").to_pylist()
-    truncated = [row for row in rows if row["stop_reason"] == "length"]
-    assert truncated
-    for row in truncated:
-        assert len(row["token_ids"]) == len(row["loss_mask"]) == 6
-        assert not set(row["token_ids"]) & cub("cub-qwen").stop_ids

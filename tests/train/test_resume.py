@@ -50,6 +50,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
+#: The least of what the variants show, and responses of which some are truncated.
+SHORT = {
+    "steps": 2,
+    "evaluation": {"every": 0, "size": 1, "samples": 1},
+    "sampling": {"max_new_tokens": 14, "temperature": 1.4},
+}
 #: Every registered algorithm as it comes, on a temperature and in mini-batches.
 BY_ALGORITHM = {
     name: {"algorithm": {"name": name}, "learner": {"prompts_per_update": 1}, "sampling": {"temperature": 1.2}}
@@ -76,6 +82,7 @@ BY_ALGORITHM = {
 HARD = {
     "dataset": {"levels": [1, 5], "size": 40},
     "sampling": {"prompts_per_step": 4, "samples_per_prompt": 2, "max_new_tokens": 32, "temperature": 1.2},
+    "evaluation": {"every": 0, "size": 1, "samples": 1},
 }
 #: Every buffer and transform: its settings, and a metric that says that it acted.
 BY_FEED: dict[str, tuple[dict[str, Any], str]] = {
@@ -164,11 +171,21 @@ def test_crash_before_every_single_write(references, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", BY_ALGORITHM)
-def test_every_algorithm_resumes_exactly(name: str, tmp_path: Path) -> None:
-    """Whatever an algorithm carries from step to step is in the checkpoint: killed in step 3, it ends the same."""
-    moments = f"{LAST_LINE}|{IN_CHECKPOINT}" if name == "adaptive-ppo" else LAST_LINE
-    wanted = resumes_exactly(tmp_path / "run", BY_ALGORITHM[name], moments)
+def test_every_algorithm_resumes_exactly(name: str, tmp_path: Path, cub) -> None:
+    """Whatever an algorithm carries from step to step is in the checkpoint: killed in the last step, it ends the same.
+
+    What is recorded of a truncated response is what was sampled, with no end that the policy did not write.
+    """
+    whole = name == "adaptive-ppo"
+    moments = f"{LAST_LINE}|{IN_CHECKPOINT}" if whole else r"open /metrics\.jsonl 3$"
+    wanted = resumes_exactly(tmp_path / "run", deep(BY_ALGORITHM[name], deep(SHORT, {"steps": 2 + whole})), moments)
     assert sum(line.get("optimizer/updates", 0) for line in wanted["metrics"]) >= 2
+    rows = [row for file, rows in wanted["records"].items() if file.startswith("step_") for row in rows]
+    truncated = [row for row in rows if row["stop_reason"] == "length"]
+    assert truncated
+    for row in truncated:
+        assert len(row["token_ids"]) == len(row["loss_mask"]) == SHORT["sampling"]["max_new_tokens"]
+        assert not set(row["token_ids"]) & cub().stop_ids
     if "adaptive" in name:
         assert wanted["state"]["kl_scale"] != 1.0
     assert bool(wanted["critic"]) == ALGORITHMS[BY_ALGORITHM[name]["algorithm"]["name"]].needs_critic
