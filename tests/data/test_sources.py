@@ -153,6 +153,8 @@ def test_every_part_is_audited(tmp_path: Path) -> None:
         ({"question": "Q", "options": {"A": "x", "B": "y"}, "answer": "(b)"}, 1),
         ({"question": "Q\nA) x\nB) y", "choices": ["x", "y"], "answer": "Y"}, 1),
         ({"question": "Q", "choices": ["x", "y"], "answer": "z"}, None),
+        ({"question": "Q", "choices": ["$2$", "$3$"], "answer": "$3$"}, 1),
+        ({"question": "Q", "choices": [{"label": "P", "text": "x"}, {"label": "R", "text": "y"}], "answer": 1}, 1),
     ],
 )  # fmt: skip
 def test_rows_with_choices(row: dict, choice: int | None, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """What others have written: agents behind an endpoint, a package as the scaffold of `verifiers` makes it, OpenEnv."""
 
-import functools
 import importlib.util
 import json
 import queue
@@ -103,7 +102,7 @@ def test_episodes_that_begin_at_once_have_one_endpoint(cub, monkeypatch) -> None
             time.sleep(0.2)
             super().__init__()
 
-    monkeypatch.setattr(adapters, "_endpoint", functools.cache(Slow))
+    monkeypatch.setattr(adapters, "endpoint", adapters.once(Slow))
     policy = cub("cub-qwen")
     several = played(policy, ask_twice, lambda text, key: " 42", samples=8)
     assert {t.verdict.status for t in several} == {"correct"}
@@ -252,7 +251,7 @@ def test_the_endpoint_refuses_strangers_and_what_it_does_not_know(cub) -> None:
         with pytest.raises(urllib.error.HTTPError) as caught:
             post(server.base_url + path, key, value)
         assert caught.value.code == code, path
-    server.close(session)
+    session.end()
     assert server.server_address[0] == "127.0.0.1"
 
 

@@ -31,7 +31,7 @@ the product. The seed gives the order of the families, and the factor that each 
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,7 +39,7 @@ import numpy as np
 from simplerl.core.errors import ConfigError
 from simplerl.core.seeds import generator, split_of
 from simplerl.core.types import Problem
-from simplerl.data.problems import generated_size
+from simplerl.data.problems import distinct, generated_size
 
 LEVELS = (1, 2, 3, 4, 5)
 LARGE = 6
@@ -142,32 +142,22 @@ def load(split: str = "train", *, size: int = 0, seed: int = 0, levels: tuple[in
     size = generated_size("arithmetic", split, size)
     if not levels or not set(levels) <= {*LEVELS, LARGE}:
         raise ConfigError(f"data set 'arithmetic' has the levels 1 to 5, and 6 (large numbers); got {list(levels)}")
-    next_index = dict.fromkeys(levels, 0)
-    seen: set[str] = set()
-    problems: list[Problem] = []
-    turn = list(levels)
-    while turn and len(problems) < size:
-        level = turn.pop(0)
-        for index in range(next_index[level], next_index[level] + 2000):
-            drawn = expression(seed, split, level, index)
-            if drawn.text not in seen:
-                break
-        else:
-            continue
-        turn.append(level)
-        next_index[level] = index + 1
-        seen.add(drawn.text)
-        problems.append(
-            Problem(
-                id=f"arithmetic-{split}-s{seed}-l{level}-{index}",
-                question=f"What is {drawn.text}?",
-                answer=str(drawn.value),
-                source="arithmetic",
-                level=str(level),
-                meta={"solution": drawn.working},
-            )
+    streams = {level: _problems(seed, split, level) for level in levels}
+    return distinct([streams[level] for level in levels], size, patience=2000)
+
+
+def _problems(seed: int, split: str, level: int) -> Iterator[Problem]:
+    """Yield the problems of a level without end."""
+    for index in itertools.count():
+        drawn = expression(seed, split, level, index)
+        yield Problem(
+            id=f"arithmetic-{split}-s{seed}-l{level}-{index}",
+            question=f"What is {drawn.text}?",
+            answer=str(drawn.value),
+            source="arithmetic",
+            level=str(level),
+            meta={"solution": drawn.working},
         )
-    return problems
 
 
 VARIANTS = ("base", "x", "y", "z", "xy", "xz", "yz", "xyz")
