@@ -235,6 +235,18 @@ def test_an_agent_is_let_go_whatever_went_wrong(cub) -> None:
     assert not adapters.endpoint().sessions
 
 
+def test_everybody_who_waits_is_told_that_the_episode_is_over() -> None:
+    """An agent may ask several times at once; no thread of it is left behind."""
+    session, answers = adapters.endpoint().open(), queue.SimpleQueue[object]()
+    for _ in range(3):
+        threading.Thread(target=lambda: answers.put(session.ask([])), daemon=True).start()
+    while session.inbox.qsize() < 3:
+        time.sleep(0.01)
+    session.end()
+    assert [answers.get(timeout=10) for _ in range(3)] == [None] * 3
+    assert session.ask([]) is None
+
+
 def test_the_endpoint_refuses_strangers_and_what_it_does_not_know(cub) -> None:
     server = adapters.endpoint()
     session = server.open()

@@ -96,6 +96,20 @@ ROWS: dict[str, tuple[dict[str, Any], str, int]] = {
         3,
     ),
     "our own": ({"question": "Add.", "tests": [{"input": "1 2", "output": "3"}]}, ADD, 1),
+    "our own assertions, in which a name means two things": (
+        {
+            "question": "Add 1.",
+            "setup": "from __future__ import annotations\nfrom dataclasses import dataclass\n"
+            "@dataclass\nclass Pair:\n    add: int = 3\n",
+            "tests": [
+                "def twice(add, n):\n    return add(add(n))",
+                "assert twice(lambda n: n + 1, 1) == add(add(1))",
+                "assert math.sqrt(add(Pair().add)) == 2",
+            ],
+        },
+        "def add(n): return n + 1",
+        2,
+    ),
     "our own assertions": ({"question": "Add.", "tests": ["assert add(1, 2) == 3"]}, "def add(a, b): return a + b", 1),
 }
 
@@ -133,6 +147,7 @@ def test_written_data_keeps_its_tests(tmp_path: Path):
         ({"input_output": {"inputs": ["1"], "outputs": []}}, "as many 'inputs' as 'outputs'"),
         ({"input_output": {"inputs": [1], "outputs": [2], "fn_name": "a b"}}, "the function's name must be a name"),
         ({"tests": [{"input": "1"}]}, "'input' and 'output' of a test must be texts"),
+        ({"query": "half \ud800", "question": "", "tests": ["assert f(1)"]}, "holds half of a character"),
         ({"tests": [1]}, "must be a list of objects"),
         ({"tests": 5}, "must be a list of objects"),
         ({"tests": "[]"}, "must be a list of objects"),
@@ -144,7 +159,7 @@ def test_written_data_keeps_its_tests(tmp_path: Path):
 )
 def test_tests_that_cannot_be_read_are_refused(fields: dict[str, Any], message: str):
     with pytest.raises(Exception, match=message) as caught:
-        problem_of(question="Add.", **fields)
+        problem_of(**{"question": "Add.", **fields})
     assert "x.jsonl:1" in str(caught.value)
 
 

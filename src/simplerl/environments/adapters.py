@@ -95,7 +95,9 @@ class Session:
         if self.over:
             return None
         self.inbox.put(messages)
-        return self.outbox.get()
+        if (answer := self.outbox.get()) is None:
+            self.outbox.put(None)  # Whoever else waits is told too.
+        return answer
 
     def end(self) -> None:
         """End the episode: whoever still asks is told that it is over."""
@@ -554,8 +556,6 @@ def _loaded(name: str, taskset: Iterable[Any]) -> Iterator[Any]:
 class _Theirs:
     """An environment of `verifiers` that is up, in an event loop of its own."""
 
-    error: Exception | None = None
-
     def __init__(self, address: str):
         vf = library("verifiers.v1", "verifiers")
         loaders = library("verifiers.v1.utils.loaders", "verifiers")
@@ -571,21 +571,17 @@ class _Theirs:
         except (ImportError, ValueError, TypeError, AttributeError) as error:
             raise ConfigError(f"verifiers:{taskset['id']}: {error}") from error
         self.vf, self.tasks, self._more = vf, list[Any](), _loaded(taskset["id"], self.env.taskset)
-        self.lock, self.loop, up = threading.Lock(), asyncio.new_event_loop(), threading.Event()
-        threading.Thread(target=self.loop.run_until_complete, args=(self._serve(up),), daemon=True).start()
-        up.wait()
-        if self.error:
-            raise ConfigError(f"verifiers:{taskset['id']} does not start: {self.error}") from self.error
-
-    async def _serve(self, up: threading.Event) -> None:
+        self.lock, self.loop = threading.Lock(), asyncio.new_event_loop()
+        threading.Thread(target=self.loop.run_forever, daemon=True).start()
+        self.serving = self.env.serving()  # Kept: it is up as long as the process.
         try:
-            async with self.env.serving():
-                up.set()
-                await asyncio.Event().wait()
-        except Exception as error:  # Anybody's code; whoever waits is told.
-            self.error = error
-        finally:
-            up.set()
+            self._wait(self.serving.__aenter__())
+        except Exception as error:  # Anybody's code.
+            raise ConfigError(f"verifiers:{taskset['id']} does not start: {error}") from error
+
+    def _wait(self, coroutine: Any) -> Any:
+        """Return what a coroutine of theirs comes to, in their loop."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
 
     def play(self, index: int, base_url: str, api_key: str) -> float:
         """Go through an episode; return its reward. Raises RuntimeError for what went wrong in it."""
@@ -593,8 +589,7 @@ class _Theirs:
             self.tasks += itertools.islice(self._more, max(0, index + 1 - len(self.tasks)))
         client = self.vf.EvalClientConfig(base_url=base_url, api_key_var="SIMPLERL_NONE")  # One for all episodes.
         context = self.vf.ModelContext(model=api_key, client=client)
-        running = asyncio.run_coroutine_threadsafe(self.env.run_episode(self.tasks[index], context), self.loop)
-        episode = running.result()
+        episode = self._wait(self.env.run_episode(self.tasks[index], context))
         if not episode.ok:
             errors = [*episode.errors, *(error for trace in episode.traces for error in trace.errors)]
             raise RuntimeError("; ".join(f"{each.type}: {each.message}" for each in errors) or "the episode failed")

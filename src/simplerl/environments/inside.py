@@ -164,41 +164,31 @@ def listed(value: Any) -> Any:
     return {key: listed(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
-def _checked(tree: ast.Module) -> str:
-    """Return the source of a module in which each assertion is a call of `_check`."""
+class Names(dict[str, "Any"]):
+    """The built-in names of the tests. One that neither they nor Python define is a module of the standard library, or
+    the program's."""
+
+    def __init__(self, ask: Callable[..., Any]):
+        super().__init__(vars(builtins))
+        self.ask = ask
+
+    def __missing__(self, name: str) -> Any:
+        is_module = name in sys.stdlib_module_names
+        return importlib.import_module(name) if is_module else functools.partial(self.ask, name)
+
+
+def test(only_all: bool) -> None:
+    """Run the tests (`/setup.py`, `/tests.py`) and write what came of them on standard error, as JSON."""
     import ast
 
     class Asserts(ast.NodeTransformer):
+        """Makes each assertion a call of `_check`."""
+
         def visit_Assert(self, node: ast.Assert) -> ast.stmt:
             (call,) = ast.parse("_check(lambda: 0, '')").body
             call.value.args[0].body = node.test  # type: ignore[attr-defined]
             call.value.args[1].value = ast.unparse(ast.Assert(node.test))  # type: ignore[attr-defined]
-            return call
-
-    return ast.unparse(ast.fix_missing_locations(Asserts().visit(tree)))
-
-
-def _undefined(*trees: ast.Module) -> set[str]:
-    """Return the names that are used in modules, and defined nowhere in them."""
-    import ast
-
-    used, defined = set[str](), set(dir(builtins))
-    for node in (node for tree in trees for node in ast.walk(tree)):
-        if isinstance(node, ast.Name):
-            (used if isinstance(node.ctx, ast.Load) else defined).add(node.id)
-        elif isinstance(node, ast.alias):
-            defined.add((node.asname or node.name).split(".")[0])
-        else:
-            defined |= {getattr(node, name, None) or "" for name in ("arg", "name")}
-    return used - defined
-
-
-def test(only_all: bool) -> None:
-    """Run the tests (`/setup.py`, `/tests.py`) and write what came of them on standard error, as JSON.
-
-    A name that neither of them defines is a module of the standard library, or the program's.
-    """
-    import ast
+            return ast.copy_location(call, node)
 
     tests, trees = Tests(only_all), list[ast.Module]()
     for name in ("setup", "tests"):
@@ -208,20 +198,14 @@ def test(only_all: bool) -> None:
             trees.append(ast.parse(source))
         except SyntaxError:  # A prompt may end with the head of a function.
             trees.append(ast.parse(f"{source}\n    pass\n"))
-    setup, tree = trees
-    wanted = sum(isinstance(node, ast.Assert) for node in ast.walk(tree))
-    provided = {"_check": tests.check, "case": tests.case, "program": lambda name: functools.partial(tests.ask, name)}
-    missing = sorted(_undefined(setup, tree) - provided.keys())
-    lines = [f"from __main__ import {', '.join(provided)}"]
-    lines += [
-        f"import {name}" if name in sys.stdlib_module_names else f"{name} = program({name!r})" for name in missing
-    ]
-    with open("/tmp/running.py", "w", encoding="utf-8") as file:
-        file.write("\n".join([*lines, ast.unparse(setup), _checked(tree)]))
-    sys.path.insert(0, "/tmp")
-    vars(sys.modules["__main__"]).update(provided)
+    wanted = sum(isinstance(node, ast.Assert) for node in ast.walk(trees[1]))
+    trees[1] = Asserts().visit(trees[1])
+    running = sys.modules["running"] = type(sys)("running")
+    vars(running).update(_check=tests.check, case=tests.case, program=lambda name: functools.partial(tests.ask, name))
+    vars(running)["__builtins__"] = Names(tests.ask)
     try:
-        importlib.import_module("running")
+        for tree in trees:
+            exec(compile(ast.fix_missing_locations(tree), "tests", "exec", dont_inherit=True), vars(running))  # noqa: S102
     except BaseException as error:
         if not (isinstance(error, Ended) and tests.failed):  # Outside an assertion nobody else has counted it.
             tests.failed, tests.first = tests.failed + 1, tests.first or f"{type(error).__name__}: {str(error)[:300]}"
