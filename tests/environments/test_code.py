@@ -59,6 +59,11 @@ SQUEEZED = base64.b64encode(zlib.compress(pickle.dumps(json.dumps(FUNCTIONAL * 2
 
 ROWS: dict[str, tuple[dict[str, Any], str, int]] = {
     "HumanEval": (HUMANEVAL, "    return sum(numbers)", 5),
+    "HumanEval, without a prompt": (
+        {**HUMANEVAL, "question": "Sum.", "prompt": ""},
+        "def total(n):\n    return sum(n)",
+        5,
+    ),
     "HumanEval, complete function": (HUMANEVAL, "def total(n):\n    return sum(n)", 5),
     "MBPP": (MBPP, MBPP["code"], 2),
     "APPS": ({"question": "Add.", "input_output": json.dumps(ADDED), "solutions": json.dumps([ADD])}, ADD, 3),
@@ -136,6 +141,7 @@ def test_what_is_asked_has_the_name_of_the_function_and_not_all_tests():
 def test_written_data_keeps_its_tests(tmp_path: Path):
     for fields, program, number in ROWS.values():
         row = json.loads(json.dumps(as_row(problem_of(**fields))))
+        assert problem_of(**row).answer == row["answer"], "which tests they are"
         again = try_program(program, problem_of(**row).meta["tests"], Limits())
         assert (again.passed, again.total) == (number, number)
 
@@ -155,6 +161,7 @@ def test_written_data_keeps_its_tests(tmp_path: Path):
         ({"test_list": []}, "no final answer"),
         ({"test_list": "assert"}, "'test_list' must be a list of texts"),
         ({"public_test_cases": "[]", "private_test_cases": "AAAA"}, "'private_test_cases' cannot be unpacked"),
+        ({"public_test_cases": "[]", "metadata": '{"func_name": "f"}'}, "must be a list of objects"),
     ],
 )
 def test_tests_that_cannot_be_read_are_refused(fields: dict[str, Any], message: str):

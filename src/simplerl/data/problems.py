@@ -404,7 +404,7 @@ def _tests_in(value: Any, name: str, setup: str = "") -> dict[str, Any]:
     arguments and values), one of code as `simplerl data` writes it, a list of assertions or of {input, output}."""
     tests = _json(value, name)
     if isinstance(tests, Mapping):
-        tests = {key: each for key, each in tests.items() if not is_empty(each)}  # Parquet has every key in every row.
+        tests = {key: each for key, each in tests.items() if each is not None}  # Parquet has every key in every row.
         ins, outs, code = map(tests.get, ("inputs", "outputs", "code"))
         if isinstance(code, str) and ins is outs is None and all(isinstance(text, str) for text in tests.values()):
             return {"setup": "", **{key: tests[key] for key in ("setup", "code", "prefix") if key in tests}}
@@ -456,7 +456,7 @@ def _live_code_bench(fields: Mapping[str, Any]) -> dict[str, Any]:
         except (ValueError, zlib.error, StopIteration) as error:
             raise UnreadableRow(f"'private_test_cases' cannot be unpacked: {error}") from error
     tests += _json(private or "[]", "private_test_cases")
-    if all(isinstance(test, Mapping) and test.get("testtype") == "functional" for test in tests):
+    if tests and all(isinstance(test, Mapping) and test.get("testtype") == "functional" for test in tests):
         metadata = _json(fields.get("metadata") or "{}", "metadata")
         lines = lambda text: [_json(line, "public_test_cases") for line in text.split("\n") if line.strip()]  # noqa: E731
         cases = [(lines(test["input"]), [_json(test["output"], "public_test_cases")]) for test in tests]
