@@ -105,11 +105,11 @@ ROWS: dict[str, tuple[dict[str, Any], str, int]] = {
         {
             "question": "Add 1.",
             "setup": "from __future__ import annotations\nfrom dataclasses import dataclass\n"
-            "@dataclass\nclass Pair:\n    add: int = 3\n",
+            "@dataclass\nclass Pair:\n    three: int = 3\n",
             "tests": [
                 "def twice(add, n):\n    return add(add(n))",
                 "assert twice(lambda n: n + 1, 1) == add(add(1))",
-                "assert math.sqrt(add(Pair().add)) == 2",
+                "assert math.sqrt(add(Pair().three)) == 2",
             ],
         },
         "def add(n): return n + 1",
@@ -327,6 +327,22 @@ LOOSE = {
     "an end that a test catches": (
         ["try:\n    f(1)\nexcept:\n    pass", "assert f(2) == 2"],
         "import os\ndef f(n): os._exit(0)",
+    ),
+    "a name that is not bound": (
+        ["try:\n    good = f(1) == 1\nexcept Exception:\n    pass", "assert good"],
+        "def f(n): raise ValueError\ndef good(): pass",
+    ),
+    "a name that a class does not bind": (
+        ["class A:\n    try:\n        good = f(1) == 1\n    except Exception:\n        pass\n    assert good"],
+        "def f(n): raise ValueError",
+    ),
+    "a name that a function does not bind": (
+        [
+            "def t():\n    global good\n    good = f(1) == 1",
+            "try:\n    t()\nexcept Exception:\n    pass",
+            "assert good",
+        ],
+        "def f(n): raise ValueError",
     ),
     "a name of the tests": (["assert sorted(f(3)) == [1, 2, 3]"], "def sorted(x): return [1, 2, 3]\nf = sorted = int"),
 }

@@ -19,6 +19,7 @@ import sys
 TYPE_CHECKING = False  # What need not be imported is not: it takes longer than most programs.
 if TYPE_CHECKING:
     import ast
+    import symtable
     from collections.abc import Callable
     from typing import IO, Any
 
@@ -166,20 +167,30 @@ def listed(value: Any) -> Any:
 
 class Names(dict[str, "Any"]):
     """The built-in names of the tests. One that neither they nor Python define is a module of the standard library, or
-    the program's."""
+    the program's; one that they define and that is not there, because the program has raised before, is neither."""
 
-    def __init__(self, ask: Callable[..., Any]):
+    def __init__(self, ask: Callable[..., Any], own: set[str]):
         super().__init__(vars(builtins))
-        self.ask = ask
+        self.ask, self.own = ask, own
 
     def __missing__(self, name: str) -> Any:
+        if name in self.own:
+            raise KeyError(name)
         is_module = name in sys.stdlib_module_names
         return importlib.import_module(name) if is_module else functools.partial(self.ask, name)
+
+
+def bound(table: symtable.SymbolTable) -> set[str]:
+    """Return the names that a module binds outside of its functions, or as global ones in them."""
+    inner = table.get_type() == "function"
+    own = {each.get_name() for each in table.get_symbols() if each.is_assigned() and inner <= each.is_declared_global()}
+    return own.union(*map(bound, table.get_children()))
 
 
 def test(only_all: bool) -> None:
     """Run the tests (`/setup.py`, `/tests.py`) and write what came of them on standard error, as JSON."""
     import ast
+    import symtable
 
     class Asserts(ast.NodeTransformer):
         """Makes each assertion a call of `_check`."""
@@ -190,19 +201,21 @@ def test(only_all: bool) -> None:
             call.value.args[1].value = ast.unparse(ast.Assert(node.test))  # type: ignore[attr-defined]
             return ast.copy_location(call, node)
 
-    tests, trees = Tests(only_all), list[ast.Module]()
+    tests, trees, own = Tests(only_all), list[ast.Module](), set[str]()
     for name in ("setup", "tests"):
         with open(f"/{name}.py", encoding="utf-8") as file:
             source = file.read()
         try:
             trees.append(ast.parse(source))
         except SyntaxError:  # A prompt may end with the head of a function.
-            trees.append(ast.parse(f"{source}\n    pass\n"))
+            source = f"{source}\n    pass\n"
+            trees.append(ast.parse(source))
+        own |= bound(symtable.symtable(source, name, "exec"))
     wanted = sum(isinstance(node, ast.Assert) for node in ast.walk(trees[1]))
     trees[1] = Asserts().visit(trees[1])
     running = sys.modules["running"] = type(sys)("running")
     vars(running).update(_check=tests.check, case=tests.case, program=lambda name: functools.partial(tests.ask, name))
-    vars(running)["__builtins__"] = Names(tests.ask)
+    vars(running)["__builtins__"] = Names(tests.ask, own)
     try:
         for tree in trees:
             exec(compile(ast.fix_missing_locations(tree), "tests", "exec", dont_inherit=True), vars(running))  # noqa: S102
