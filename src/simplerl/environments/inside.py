@@ -181,9 +181,8 @@ class Names(dict[str, "Any"]):
 
 
 def bound(table: symtable.SymbolTable) -> set[str]:
-    """Return the names that a module binds outside of its functions, or as global ones in them."""
-    inner = table.get_type() == "function"
-    own = {each.get_name() for each in table.get_symbols() if each.is_assigned() and inner <= each.is_declared_global()}
+    """Return the names that a module and whatever is in it bind, parameters apart."""
+    own = {each.get_name() for each in table.get_symbols() if each.is_assigned()}
     return own.union(*map(bound, table.get_children()))
 
 
