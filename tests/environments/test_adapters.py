@@ -235,6 +235,13 @@ def test_an_agent_is_let_go_whatever_went_wrong(cub) -> None:
     assert not adapters.endpoint().sessions
 
 
+def test_no_sign_of_a_conversation_is_taken_for_the_answers_place(cub) -> None:
+    known = [{"role": "user", "content": "\ue000 and \ue001"}]
+    messages = [*known, {"role": "assistant", "content": "Yes."}, {"role": "user", "content": "\ue002?"}]
+    said = adapters.continuation(known, "Yes.", messages, cub("cub-qwen").tokenizer)
+    assert said == "<|im_end|>\n<|im_start|>user\n\ue002?<|im_end|>\n<|im_start|>assistant\n"
+
+
 def test_everybody_who_waits_is_told_that_the_episode_is_over() -> None:
     """An agent may ask several times at once; no thread of it is left behind."""
     session, answers = adapters.endpoint().open(), queue.SimpleQueue[object]()
@@ -255,6 +262,7 @@ def test_the_endpoint_refuses_strangers_and_what_it_does_not_know(cub) -> None:
         ("/chat/completions", "", {"messages": []}, 401),
         ("/elsewhere", session.key, {}, 404),
         ("/chat/completions", session.key, {"messages": "x"}, 400),
+        ("/chat/completions", session.key, {"messages": []}, 400),
         ("/chat/completions", session.key, {"messages": [], "stream": True}, 400),
         ("/reward", session.key, {"reward": "much"}, 400),
         ("/reward", session.key, {"reward": True}, 400),

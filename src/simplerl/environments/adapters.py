@@ -200,7 +200,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             raise _Refused(404, f"there is no {self.path}; /v1/chat/completions and /v1/reward are")
         if body.get("stream") or body.get("n", 1) != 1 or body.get("tools"):
             raise _Refused(400, "stream, tools and n > 1 are not known here: tools stand in the prompt")
-        answer = session.ask([as_message(message) for message in body["messages"]])
+        messages = [as_message(message) for message in body["messages"]]
+        if not messages:
+            raise _Refused(400, "a request has at least one message")
+        answer = session.ask(messages)
         if answer is None:
             raise _Refused(410, "the episode is over: at a limit of turns, tokens or seconds")
         choice = {"index": 0, "finish_reason": answer[1], "message": {"role": "assistant", "content": answer[0]}}
@@ -250,10 +253,11 @@ def continuation(known: Messages, answer: str, messages: Messages, tokenizer: An
     own = messages[len(known)] if kept else {}
     if not kept or own["role"] != "assistant" or own["content"].strip() != answer.strip():
         raise ValueError("the agent has changed its history: a request must hold all messages before it, as they were")
-    mark = "\ue000"  # Stands for the answer, which is not encoded again.
-    before, found, after = render([*known, {**own, "content": mark}, *messages[len(known) + 1 :]], tokenizer).partition(
-        mark
-    )
+    said = "".join(message["content"] for message in messages)
+    # Stands for the answer, which is not encoded again.
+    mark = next(sign for sign in map(chr, range(0xE000, 0xF900)) if sign not in said)
+    turns = [*known, {**own, "content": mark}, *messages[len(known) + 1 :]]
+    before, found, after = render(turns, tokenizer).partition(mark)
     if not found or not before.strip():
         raise ValueError("the chat template does not show an answer as it was given")
     return after.removeprefix(tokenizer.eos_token or "")  # The policy has ended its turn by this token.
