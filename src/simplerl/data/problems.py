@@ -168,7 +168,7 @@ def options_in(given: Any) -> Options:
     labels, texts = ([text.strip() for text in each] for each in (labels, texts))
     marks = [_LETTERED.match(text) for text in texts]
     if listed and [mark and mark[1] for mark in marks] == labels:
-        bare = [text[mark.end() :].strip() for text, mark in zip(texts, marks, strict=True)]
+        bare = [text[mark.end() :].strip() for text, mark in zip(texts, marks, strict=True) if mark]
         return Options("\n".join(texts), labels, bare, listed)
     shown = "\n".join(f"{label}) {text}" for label, text in zip(labels, texts, strict=True))
     return Options(shown, labels, texts, listed)
