@@ -25,6 +25,7 @@ MATH-500. Two of its level-5 rows have no gold; they are left out and listed.
 import dataclasses
 import inspect
 import math
+import os
 import re
 import sys
 from collections import Counter, defaultdict
@@ -36,7 +37,7 @@ from simplerl.core.errors import ConfigError, DataError, nearest
 from simplerl.core.registry import Registry, is_object
 from simplerl.core.types import Problem
 from simplerl.data.problems import ProblemSet, Reading, problem_set, readings, select
-from simplerl.data.rows import SUFFIXES, file_origin, is_there, open_hub, open_source, path_of, read_rows
+from simplerl.data.rows import SUFFIXES, file_origin, open_hub, open_source, path_of, read_rows
 
 #: Name → loader.
 DATASETS: Registry[Callable[..., list[Problem] | ProblemSet]] = Registry(
@@ -134,8 +135,8 @@ class Part:
 def parse(text: str) -> list[Part]:
     """Return the parts of what `--data` says. A file of that very name is a file. Raises ConfigError."""
     base, _, place = text.partition("@")
-    is_place = place and not _SIGNS.search(base) and is_there(place)
-    if is_object(text) or is_there(text) or is_place:
+    is_place = place and not _SIGNS.search(base) and os.path.exists(path_of(place))
+    if is_object(text) or os.path.exists(path_of(text)) or is_place:
         return [Part(name=text)]
     return [_part(each.strip(), text) for each in _BETWEEN.split(text)]
 

@@ -36,11 +36,6 @@ def path_of(name: str) -> Path:
     return Path(os.path.expanduser(name))  # Path.expanduser raises an error for a user that there is not.
 
 
-def is_there(name: str) -> bool:
-    """Return whether a file or a directory has this name; what is too long for one is none."""
-    return os.path.exists(path_of(name))
-
-
 def suffix_of(path: Path) -> str:
     """Return the ending that makes a path a data file, in lower case; empty where it has none of `SUFFIXES`."""
     return next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), "")
@@ -181,7 +176,7 @@ def open_source(name: str, *, split: str, known: Iterable[str], what: str) -> tu
     Raises DataError for anything else: an unknown `what`, of which `known` are the built-in ones.
     """
     path, (base, _, at) = path_of(name), name.partition("@")
-    if suffix_of(path) or is_there(name):
+    if suffix_of(path) or os.path.exists(path):  # Path.exists raises an error for what is too long for a name.
         return file_origin(path) if os.path.isfile(path) else {}, read_rows(path), stem_of(path)
     if base.count("/") == 1 and not name.startswith((".", "/", "~")):
         return *open_hub(base, split=split, revision=at or None), base
