@@ -11,6 +11,7 @@ import builtins
 import collections
 import functools
 import importlib
+import importlib.machinery
 import itertools
 import json
 import os
@@ -198,7 +199,7 @@ def test(only_all: bool) -> None:
             (call,) = ast.parse("_check(lambda: 0, '')").body
             call.value.args[0].body = node.test  # type: ignore[attr-defined]
             call.value.args[1].value = ast.unparse(ast.Assert(node.test))  # type: ignore[attr-defined]
-            return ast.copy_location(call, node)
+            return call
 
     tests, trees, own = Tests(only_all), list[ast.Module](), set[str]()
     for name in ("setup", "tests"):
@@ -216,8 +217,10 @@ def test(only_all: bool) -> None:
     vars(running).update(_check=tests.check, case=tests.case, program=lambda name: functools.partial(tests.ask, name))
     vars(running)["__builtins__"] = Names(tests.ask, own)
     try:
-        for tree in trees:
-            exec(compile(ast.fix_missing_locations(tree), "tests", "exec", dont_inherit=True), vars(running))  # noqa: S102
+        for name, tree in zip(("setup", "tests"), trees, strict=True):
+            with open(f"/tmp/{name}.py", "w", encoding="utf-8") as file:
+                file.write(ast.unparse(ast.fix_missing_locations(tree)))
+            importlib.machinery.SourceFileLoader("running", f"/tmp/{name}.py").exec_module(running)
     except BaseException as error:
         if not (isinstance(error, Ended) and tests.failed):  # Outside an assertion nobody else has counted it.
             tests.failed, tests.first = tests.failed + 1, tests.first or f"{type(error).__name__}: {str(error)[:300]}"
