@@ -252,6 +252,11 @@ def test_files_that_are_damaged(name: str, content: bytes, message: str, tmp_pat
         ({"question": "Q", "choices": [None, "x"], "answer": "A"}, "texts or numbers"),
         ({"question": "Q", "choices": ["x"] * 27, "answer": "A"}, "up to 26"),
         ({"question": "Q", "choices": {"label": ["A"], "text": []}, "answer": "A"}, "as many labels"),
+        ({"question": "Q", "choices": {"label": 1, "text": None}, "answer": "A"}, "as many labels"),
+        (
+            {"question": "Q", "choices": [{"label": "1", "text": "x"}, {"label": "2", "text": "y"}], "answer": 1},
+            "may be the option of that text or the option of that index",
+        ),
     ],
 )
 def test_options_that_cannot_be_read(row: dict, message: str, tmp_path: Path) -> None:

@@ -141,6 +141,12 @@ def test_a_file_has_one_place(text: str, tmp_path) -> None:
         resolve(str(path))
 
 
+def test_a_text_in_place_of_a_name_is_said() -> None:
+    """It may be longer than a file's name can be."""
+    with pytest.raises(ConfigError, match="unknown template"):
+        resolve("Solve this step by step. " * 20 + "{input}")
+
+
 CHAT = (
     "{{ bos_token }}{% for m in messages %}<{{ m.role }}>{{ m.content }}</{{ m.role }}>\n{% endfor %}"
     "{% if add_generation_prompt %}<assistant>{% endif %}"

@@ -131,6 +131,14 @@ def test_bad_input(name: str, message: str) -> None:
         data.read(name, size=4)
 
 
+def test_a_long_mixture_is_not_taken_for_a_file() -> None:
+    """A file's name has at most 255 characters; a mixture of many tasks is longer."""
+    assert len(data.load("+".join(f"arithmetic,levels={1 + i % 5}" for i in range(20)), size=100)) == 100
+    for name in ("x" * 300, "~nobody-has-this-name/x.jsonl", "x" * 300 + ".jsonl"):
+        with pytest.raises(DataError, match=r"unknown data set|does not exist"):
+            data.read(name)
+
+
 def test_a_share_without_a_problem_is_an_error() -> None:
     with pytest.raises(ConfigError, match="no room for a problem of 'knights'"):
         data.read("arithmetic:0.99+knights:0.01", size=10)
@@ -153,6 +161,8 @@ def test_every_part_is_audited(tmp_path: Path) -> None:
         ({"question": "Q", "options": {"A": "x", "B": "y"}, "answer": "(b)"}, 1),
         ({"question": "Q\nA) x\nB) y", "choices": ["x", "y"], "answer": "Y"}, 1),
         ({"question": "Q", "choices": ["x", "y"], "answer": "z"}, None),
+        ({"question": "Q", "choices": ["$2$", "$3$"], "answer": "$3$"}, 1),
+        ({"question": "Q", "choices": [{"label": "P", "text": "x"}, {"label": "R", "text": "y"}], "answer": 1}, 1),
     ],
 )  # fmt: skip
 def test_rows_with_choices(row: dict, choice: int | None, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """What others have written: agents behind an endpoint, a package as the scaffold of `verifiers` makes it, OpenEnv."""
 
-import functools
 import importlib.util
 import json
 import queue
@@ -103,7 +102,7 @@ def test_episodes_that_begin_at_once_have_one_endpoint(cub, monkeypatch) -> None
             time.sleep(0.2)
             super().__init__()
 
-    monkeypatch.setattr(adapters, "_endpoint", functools.cache(Slow))
+    monkeypatch.setattr(adapters, "endpoint", adapters.once(Slow))
     policy = cub("cub-qwen")
     several = played(policy, ask_twice, lambda text, key: " 42", samples=8)
     assert {t.verdict.status for t in several} == {"correct"}
@@ -236,6 +235,25 @@ def test_an_agent_is_let_go_whatever_went_wrong(cub) -> None:
     assert not adapters.endpoint().sessions
 
 
+def test_no_sign_of_a_conversation_is_taken_for_the_answers_place(cub) -> None:
+    known = [{"role": "user", "content": "\ue000 and \ue001"}]
+    messages = [*known, {"role": "assistant", "content": "Yes."}, {"role": "user", "content": "\ue002?"}]
+    said = adapters.continuation(known, "Yes.", messages, cub("cub-qwen").tokenizer)
+    assert said == "<|im_end|>\n<|im_start|>user\n\ue002?<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_everybody_who_waits_is_told_that_the_episode_is_over() -> None:
+    """An agent may ask several times at once; no thread of it is left behind."""
+    session, answers = adapters.endpoint().open(), queue.SimpleQueue[object]()
+    for _ in range(3):
+        threading.Thread(target=lambda: answers.put(session.ask([])), daemon=True).start()
+    while session.inbox.qsize() < 3:
+        time.sleep(0.01)
+    session.end()
+    assert [answers.get(timeout=10) for _ in range(3)] == [None] * 3
+    assert session.ask([]) is None
+
+
 def test_the_endpoint_refuses_strangers_and_what_it_does_not_know(cub) -> None:
     server = adapters.endpoint()
     session = server.open()
@@ -244,6 +262,7 @@ def test_the_endpoint_refuses_strangers_and_what_it_does_not_know(cub) -> None:
         ("/chat/completions", "", {"messages": []}, 401),
         ("/elsewhere", session.key, {}, 404),
         ("/chat/completions", session.key, {"messages": "x"}, 400),
+        ("/chat/completions", session.key, {"messages": []}, 400),
         ("/chat/completions", session.key, {"messages": [], "stream": True}, 400),
         ("/reward", session.key, {"reward": "much"}, 400),
         ("/reward", session.key, {"reward": True}, 400),
@@ -252,7 +271,7 @@ def test_the_endpoint_refuses_strangers_and_what_it_does_not_know(cub) -> None:
         with pytest.raises(urllib.error.HTTPError) as caught:
             post(server.base_url + path, key, value)
         assert caught.value.code == code, path
-    server.close(session)
+    session.end()
     assert server.server_address[0] == "127.0.0.1"
 
 

@@ -59,6 +59,11 @@ SQUEEZED = base64.b64encode(zlib.compress(pickle.dumps(json.dumps(FUNCTIONAL * 2
 
 ROWS: dict[str, tuple[dict[str, Any], str, int]] = {
     "HumanEval": (HUMANEVAL, "    return sum(numbers)", 5),
+    "HumanEval, without a prompt": (
+        {**HUMANEVAL, "question": "Sum.", "prompt": ""},
+        "def total(n):\n    return sum(n)",
+        5,
+    ),
     "HumanEval, complete function": (HUMANEVAL, "def total(n):\n    return sum(n)", 5),
     "MBPP": (MBPP, MBPP["code"], 2),
     "APPS": ({"question": "Add.", "input_output": json.dumps(ADDED), "solutions": json.dumps([ADD])}, ADD, 3),
@@ -96,6 +101,20 @@ ROWS: dict[str, tuple[dict[str, Any], str, int]] = {
         3,
     ),
     "our own": ({"question": "Add.", "tests": [{"input": "1 2", "output": "3"}]}, ADD, 1),
+    "our own assertions, in which a name means two things": (
+        {
+            "question": "Add 1.",
+            "setup": "from __future__ import annotations\nfrom dataclasses import dataclass\n"
+            "@dataclass\nclass Pair:\n    three: int = 3\n",
+            "tests": [
+                "def twice(add, n):\n    return add(add(n))",
+                "assert twice(lambda n: n + 1, 1) == add(add(1))",
+                "assert math.sqrt(add(Pair().three)) == 2",
+            ],
+        },
+        "def add(n): return n + 1",
+        2,
+    ),
     "our own assertions": ({"question": "Add.", "tests": ["assert add(1, 2) == 3"]}, "def add(a, b): return a + b", 1),
 }
 
@@ -122,6 +141,7 @@ def test_what_is_asked_has_the_name_of_the_function_and_not_all_tests():
 def test_written_data_keeps_its_tests(tmp_path: Path):
     for fields, program, number in ROWS.values():
         row = json.loads(json.dumps(as_row(problem_of(**fields))))
+        assert problem_of(**row).answer == row["answer"], "which tests they are"
         again = try_program(program, problem_of(**row).meta["tests"], Limits())
         assert (again.passed, again.total) == (number, number)
 
@@ -133,14 +153,20 @@ def test_written_data_keeps_its_tests(tmp_path: Path):
         ({"input_output": {"inputs": ["1"], "outputs": []}}, "as many 'inputs' as 'outputs'"),
         ({"input_output": {"inputs": [1], "outputs": [2], "fn_name": "a b"}}, "the function's name must be a name"),
         ({"tests": [{"input": "1"}]}, "'input' and 'output' of a test must be texts"),
+        ({"query": "half \ud800", "question": "", "tests": ["assert f(1)"]}, "holds half of a character"),
         ({"tests": [1]}, "must be a list of objects"),
+        ({"tests": 5}, "must be a list of objects"),
+        ({"tests": "[]"}, "must be a list of objects"),
+        ({"tests": []}, "no final answer"),
+        ({"test_list": []}, "no final answer"),
         ({"test_list": "assert"}, "'test_list' must be a list of texts"),
         ({"public_test_cases": "[]", "private_test_cases": "AAAA"}, "'private_test_cases' cannot be unpacked"),
+        ({"public_test_cases": "[]", "metadata": '{"func_name": "f"}'}, "must be a list of objects"),
     ],
 )
 def test_tests_that_cannot_be_read_are_refused(fields: dict[str, Any], message: str):
     with pytest.raises(Exception, match=message) as caught:
-        problem_of(question="Add.", **fields)
+        problem_of(**{"question": "Add.", **fields})
     assert "x.jsonl:1" in str(caught.value)
 
 
@@ -301,6 +327,22 @@ LOOSE = {
     "an end that a test catches": (
         ["try:\n    f(1)\nexcept:\n    pass", "assert f(2) == 2"],
         "import os\ndef f(n): os._exit(0)",
+    ),
+    "a name that is not bound": (
+        ["try:\n    good = f(1) == 1\nexcept Exception:\n    pass", "assert good"],
+        "def f(n): raise ValueError\ndef good(): pass",
+    ),
+    "a name that a class does not bind": (
+        ["class A:\n    try:\n        good = f(1) == 1\n    except Exception:\n        pass\n    assert good"],
+        "def f(n): raise ValueError",
+    ),
+    "a name that a function does not bind": (
+        [
+            "def t():\n    global good\n    good = f(1) == 1",
+            "try:\n    t()\nexcept Exception:\n    pass",
+            "assert good",
+        ],
+        "def f(n): raise ValueError",
     ),
     "a name of the tests": (["assert sorted(f(3)) == [1, 2, 3]"], "def sorted(x): return [1, 2, 3]\nf = sorted = int"),
 }

@@ -25,19 +25,19 @@ MATH-500. Two of its level-5 rows have no gold; they are left out and listed.
 import dataclasses
 import inspect
 import math
+import os
 import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from simplerl.core.errors import ConfigError, DataError, nearest
 from simplerl.core.registry import Registry, is_object
 from simplerl.core.types import Problem
 from simplerl.data.problems import ProblemSet, Reading, problem_set, readings, select
-from simplerl.data.rows import SUFFIXES, file_origin, open_hub, open_source, read_rows
+from simplerl.data.rows import SUFFIXES, file_origin, open_hub, open_source, path_of, read_rows
 
 #: Name → loader.
 DATASETS: Registry[Callable[..., list[Problem] | ProblemSet]] = Registry(
@@ -78,7 +78,7 @@ def _published(
         if tier and split not in ("train", "test"):
             raise ConfigError(f"data set {name!r} has the splits train and test, not {split!r}")
         file = f"{ZOO_DIRECTORIES[tier]}/{split}.parquet" if tier else None
-        directory = Path(at).expanduser()
+        directory = path_of(at)
         if not at or not (directory.is_dir() or at.startswith((".", "/", "~"))):
             origin, rows = open_hub(hub, split=split, configuration=configuration, revision=at or revision, file=file)
         else:
@@ -135,8 +135,8 @@ class Part:
 def parse(text: str) -> list[Part]:
     """Return the parts of what `--data` says. A file of that very name is a file. Raises ConfigError."""
     base, _, place = text.partition("@")
-    is_place = place and not _SIGNS.search(base) and Path(place).expanduser().exists()
-    if is_object(text) or Path(text).expanduser().exists() or is_place:
+    is_place = place and not _SIGNS.search(base) and os.path.exists(path_of(place))
+    if is_object(text) or os.path.exists(path_of(text)) or is_place:
         return [Part(name=text)]
     return [_part(each.strip(), text) for each in _BETWEEN.split(text)]
 

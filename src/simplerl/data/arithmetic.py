@@ -29,22 +29,26 @@ of a held-out family is one of training, whatever the seeds: the first factor of
 the product. The seed gives the order of the families, and the factor that each has in x.
 """
 
+import ast
 import itertools
 import math
-from collections.abc import Iterable
+import operator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from simplerl.core.errors import ConfigError
 from simplerl.core.seeds import generator, split_of
 from simplerl.core.types import Problem
-from simplerl.data.problems import generated_size
+from simplerl.data.problems import distinct, generated_size
 
 LEVELS = (1, 2, 3, 4, 5)
 LARGE = 6
 TEST_SHARE = 0.1
 LARGEST = 99
+OPERATORS = {ast.Add: ("+", operator.add), ast.Sub: ("-", operator.sub), ast.Mult: ("*", operator.mul)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,63 +76,62 @@ class Expression:
         return split_of(self.text, TEST_SHARE)
 
 
-def _candidate(level: int, rng: np.random.Generator) -> Expression:
-    """Draw one expression of a level; its values may lie out of range."""
+def worked(text: str) -> Expression:
+    """Return an expression with its working: what an operation needs comes before it, the left one first."""
+    steps: list[tuple[int, str, int, int]] = []
 
-    def operand(low: int, high: int) -> int:
+    def value(node: Any) -> int:
+        if isinstance(node, ast.Constant):
+            return int(str(node.value))
+        left, right = value(node.left), value(node.right)
+        sign, operate = OPERATORS[type(node.op)]
+        steps.append((left, sign, right, operate(left, right)))
+        return steps[-1][3]
+
+    value(ast.parse(text, mode="eval").body)
+    return Expression(text=text, steps=tuple(steps))
+
+
+def _candidate(level: int, rng: np.random.Generator) -> str:
+    """Draw one expression of a level, from left to right; its values may lie out of range."""
+
+    def number(low: int, high: int) -> int:
         return int(rng.integers(low, high + 1))
 
     def sign() -> str:
-        return "+-"[operand(0, 1)]
+        return "+-"[number(0, 1)]
 
-    def step(left: int, operator: str, right: int) -> tuple[int, str, int, int]:
-        value = {"+": left + right, "-": left - right, "*": left * right}[operator]
-        return (left, operator, right, value)
+    def product(low: int, high: int) -> str:
+        return f"{number(low, high)}*{number(low, high)}"
 
-    text, form = "", operand(0, 2) if level == 5 else -1
     if level == 1:
-        steps = [step(operand(1, 20), sign(), operand(1, 20))]
-    elif level == 2:
-        operator = "+-*"[operand(0, 2)]
-        bounds = (2, 20) if operator == "*" else (2, 60)
-        steps = [step(operand(*bounds), operator, operand(*bounds))]
-    elif level == 3:
-        first = step(operand(1, 20), sign(), operand(1, 20))
-        steps = [first, step(first[3], sign(), operand(1, 20))]
-    elif level == 4:
-        product = step(operand(2, 12), "*", operand(2, 12))
-        if operand(0, 1):
-            steps = [product, step(product[3], sign(), operand(1, 20))]
-        else:
-            steps = [product, step(operand(1, 60), sign(), product[3])]
-            text = f"{steps[1][0]}{steps[1][1]}{product[0]}*{product[2]}"
-    elif form == 0:  # (a ± b) * c ± d
-        first = step(operand(1, 12), sign(), operand(1, 12))
-        second = step(first[3], "*", operand(2, 9))
-        steps = [first, second, step(second[3], sign(), operand(1, 20))]
-        text = f"({first[0]}{first[1]}{first[2]})*{second[2]}{steps[2][1]}{steps[2][2]}"
-    elif form == 1:  # a * b ± c ± d
-        first = step(operand(2, 12), "*", operand(2, 12))
-        second = step(first[3], sign(), operand(1, 20))
-        steps = [first, second, step(second[3], sign(), operand(1, 20))]
-    elif level == LARGE:
-        operator, left = "+-*"[operand(0, 2)], operand(100, 9999)
-        steps = [step(left, operator, operand(12, 99) if operator == "*" else operand(100, max(101, left)))]
-    else:  # a * b ± c * d
-        first = step(operand(2, 9), "*", operand(2, 9))
-        second = step(operand(2, 9), "*", operand(2, 9))
-        steps = [first, second, step(first[3], sign(), second[3])]
-        text = f"{first[0]}*{first[2]}{steps[2][1]}{second[0]}*{second[2]}"
-    # Where nothing else is said, every operation goes on from the value of the one before.
-    in_a_row = f"{steps[0][0]}" + "".join(f"{operator}{right}" for _, operator, right, _ in steps)
-    return Expression(text=text or in_a_row, steps=tuple(steps))
+        return f"{number(1, 20)}{sign()}{number(1, 20)}"
+    if level == 2:
+        which = "+-*"[number(0, 2)]
+        high = 20 if which == "*" else 60
+        return f"{number(2, high)}{which}{number(2, high)}"
+    if level == 3:
+        return f"{number(1, 20)}{sign()}{number(1, 20)}{sign()}{number(1, 20)}"
+    if level == 4:
+        term = product(2, 12)
+        return f"{term}{sign()}{number(1, 20)}" if number(0, 1) else f"{number(1, 60)}{sign()}{term}"
+    if level == LARGE:
+        which, left = "+-*"[number(0, 2)], number(100, 9999)
+        return f"{left}{which}{number(12, 99) if which == '*' else number(100, max(101, left))}"
+    form = number(0, 2)
+    if form == 0:
+        return f"({number(1, 12)}{sign()}{number(1, 12)})*{number(2, 9)}{sign()}{number(1, 20)}"
+    if form == 1:
+        return f"{product(2, 12)}{sign()}{number(1, 20)}{sign()}{number(1, 20)}"
+    first, second = product(2, 9), product(2, 9)
+    return f"{first}{sign()}{second}"
 
 
 def expression(seed: int, split: str, level: int, index: int) -> Expression:
     """Return expression number `index` of a level and split. Different indices may give the same expression."""
     rng = generator(seed, "arithmetic", split, level, index)
     while True:
-        drawn = _candidate(level, rng)
+        drawn = worked(_candidate(level, rng))
         most = LARGEST if level < LARGE else math.inf
         if drawn.split == split and all(0 <= value <= most for *_, value in drawn.steps):
             return drawn
@@ -142,32 +145,22 @@ def load(split: str = "train", *, size: int = 0, seed: int = 0, levels: tuple[in
     size = generated_size("arithmetic", split, size)
     if not levels or not set(levels) <= {*LEVELS, LARGE}:
         raise ConfigError(f"data set 'arithmetic' has the levels 1 to 5, and 6 (large numbers); got {list(levels)}")
-    next_index = dict.fromkeys(levels, 0)
-    seen: set[str] = set()
-    problems: list[Problem] = []
-    turn = list(levels)
-    while turn and len(problems) < size:
-        level = turn.pop(0)
-        for index in range(next_index[level], next_index[level] + 2000):
-            drawn = expression(seed, split, level, index)
-            if drawn.text not in seen:
-                break
-        else:
-            continue
-        turn.append(level)
-        next_index[level] = index + 1
-        seen.add(drawn.text)
-        problems.append(
-            Problem(
-                id=f"arithmetic-{split}-s{seed}-l{level}-{index}",
-                question=f"What is {drawn.text}?",
-                answer=str(drawn.value),
-                source="arithmetic",
-                level=str(level),
-                meta={"solution": drawn.working},
-            )
+    streams = {level: _problems(seed, split, level) for level in levels}
+    return distinct([streams[level] for level in levels], size, patience=2000)
+
+
+def _problems(seed: int, split: str, level: int) -> Iterator[Problem]:
+    """Yield the problems of a level without end."""
+    for index in itertools.count():
+        drawn = expression(seed, split, level, index)
+        yield Problem(
+            id=f"arithmetic-{split}-s{seed}-l{level}-{index}",
+            question=f"What is {drawn.text}?",
+            answer=str(drawn.value),
+            source="arithmetic",
+            level=str(level),
+            meta={"solution": drawn.working},
         )
-    return problems
 
 
 VARIANTS = ("base", "x", "y", "z", "xy", "xz", "yz", "xyz")
@@ -178,15 +171,8 @@ FIRST, SECOND, TERMS = range(2, 6), range(2, 13), range(2, 10)
 def _variant(name: str, base: tuple[int, int, int], factor: int) -> Expression:
     """Return a variant of a base (first factor, second, term); in x the term is multiplied by `factor`."""
     left, right, term = base
-    left += 4 * ("y" in name)
-    products = [(left, "*", right, left * right)]
-    texts, values = [f"{left}*{right}", f"{term}"], [left * right, term]
-    if "x" in name:
-        products.append((term, "*", factor, term * factor))
-        texts[1], values[1] = f"{term}*{factor}", term * factor
-    if "z" in name:
-        products, texts, values = products[::-1], texts[::-1], values[::-1]
-    return Expression(text="+".join(texts), steps=(*products, (values[0], "+", values[1], sum(values))))
+    terms = [f"{left + 4 * ('y' in name)}*{right}", f"{term}*{factor}" if "x" in name else f"{term}"]
+    return worked("+".join(reversed(terms) if "z" in name else terms))
 
 
 def family(seed: int, base: tuple[int, int, int]) -> dict[str, Expression]:

@@ -169,9 +169,8 @@ def audit(
     every = list(rows)
     report = Report(name=name, golds=len(every))
     for row in every:
-        for kind in ("left_out", "refused"):
-            if why := getattr(row, kind):
-                report.add(kind, row, None, why)
+        if not row.problem:
+            report.add("refused" if row.refused else "left_out", row, None, row.why)
     rows = [row for row in every if row.problem]
     _check_tests(report, [row for row in rows if "tests" in row.meta], failing)
     rows = [row for row in rows if "tests" not in row.meta]

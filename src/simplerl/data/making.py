@@ -25,7 +25,7 @@ from simplerl.core.errors import ConfigError, DataError
 from simplerl.core.types import Problem
 from simplerl.data.audit import KINDS, Report, check_golds
 from simplerl.data.problems import TAKEN, ProblemSet, Reading, choices_of, question_in, question_of
-from simplerl.data.rows import SUFFIXES, read_rows, stem_of, suffix_of
+from simplerl.data.rows import SUFFIXES, path_of, read_rows, stem_of, suffix_of
 from simplerl.runs.files import make_directory, write_atomic, write_json
 from simplerl.verify.pool import VerifierPool
 
@@ -213,7 +213,7 @@ class Asked(NamedTuple):
 def benchmark_files(names: Sequence[str]) -> Iterator[str]:
     """Yield files and data sets; a directory stands for every data file in it, and every `NAME/test` below."""
     for name in names:
-        path = Path(name).expanduser()
+        path = path_of(name)
         if not path.is_dir():
             yield name
             continue
@@ -227,7 +227,7 @@ def benchmark_files(names: Sequence[str]) -> Iterator[str]:
 
 def questions(name: str) -> Iterator[Asked]:
     """Yield the questions of a file, with or without gold, or of a data set's test split."""
-    path = Path(name).expanduser()
+    path = path_of(name)
     if not suffix_of(path):
         for item in data.read(name, "test").problems:
             yield Asked(benchmark=name, place=item.meta.get("place", item.id), question=item.question)

@@ -25,8 +25,8 @@ import pickletools
 import re
 import tomllib
 import zlib
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
@@ -118,76 +118,71 @@ def gold(text: str, field: str) -> str | None:
     return text.strip()
 
 
-def _options(fields: Mapping[str, Any]) -> Any:
-    return next((fields[name] for name in FIELDS["options"] if fields.get(name)), None)
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of a question; empty where a row has none. Of one long text only `shown` is known."""
+
+    shown: str = ""  # As they stand under the question: `A) …`, one to a line; texts that bring their letters keep them
+    labels: Sequence[str] = ()
+    texts: Sequence[str] = ()  # Without their letters
+    listed: bool = False  # A list, so that a whole number may be the index of one
+
+    def chosen(self, answer: str) -> int | None:
+        """Return which option an answer names: by its label (`B`, `(b)`, `B) 21`), else by its text; None for none."""
+        label = re.match(r"\(?(\w+)(?:[).:].*)?$", bare := _bare(answer))
+        labels, texts = [each.casefold() for each in self.labels], [_bare(each).casefold() for each in self.texts]
+        if label and label[1].casefold() in labels:
+            return labels.index(label[1].casefold())
+        return texts.index(bare.casefold()) if texts.count(bare.casefold()) == 1 else None
 
 
-def options_of(options: Any) -> list[tuple[str, str]]:
-    """Return the (label, text) of options, without the letters that texts bring; of one long text none.
+def _bare(text: str) -> str:
+    """Return an answer without what may stand around it: dollars, a LaTeX text, spaces, a full stop."""
+    return " ".join(_AROUND.sub(lambda match: match[1] or "", text).split()).strip(" .")
 
-    A list gets letters unless every item has its own; a table is {letter: text} or {"label": labels, "text": texts}, a
-    list may also be one of tables with a label and a text each. Raises UnreadableRow.
+
+def options_in(given: Any) -> Options:
+    """Return options of any form. Raises UnreadableRow for what cannot be shown.
+
+    A list gets letters unless every item has its own, or is a table with a label and a text; a table is {letter: text}
+    or {"label": labels, "text": texts}.
     """
-    if isinstance(options, Mapping):
-        if {"label", "text"} <= options.keys():
-            if len(options["label"]) != len(options["text"]):
-                raise UnreadableRow(f"as many labels as texts are needed, got {options!r}")
-            pairs = list(zip(options["label"], options["text"], strict=True))
-        else:
-            pairs = [(letter, text) for letter, text in options.items() if text is not None]
-    elif isinstance(options, list | tuple) and options and all(isinstance(item, Mapping) for item in options):
-        pairs = [(item.get("label"), item.get("text")) for item in options]
-    elif isinstance(options, list | tuple):
-        items = _items(options)
-        marks = [_LETTERED.match(item) for item in items]
-        own = [mark[1] for mark in marks if mark] == list(ascii_uppercase[: len(items)])
-        bare = [item[mark.end() :] if own and mark else item for item, mark in zip(items, marks, strict=True)]
-        pairs = list(zip(ascii_uppercase, bare, strict=False))
+    labels: Any
+    texts: Any
+    listed = isinstance(given, list | tuple)
+    if listed and all(isinstance(item, Mapping) for item in given):
+        labels, texts = ([item.get(name) for item in given] for name in ("label", "text"))
+    elif listed:
+        labels, texts = list(ascii_uppercase[: len(given)]), given
+    elif isinstance(given, Mapping) and {"label", "text"} <= given.keys():
+        labels, texts = given["label"], given["text"]
+    elif isinstance(given, Mapping):
+        there = {label: text for label, text in given.items() if text is not None}
+        labels, texts = list(there), list(there.values())
     else:
-        return []
-    texts = [(as_text(label), as_text(text)) for label, text in pairs]
-    if any(label is None or text is None for label, text in texts):
-        raise UnreadableRow(f"the options must be texts or numbers, got {options!r}")
-    return [(str(label).strip(), str(text).strip()) for label, text in texts]
+        return Options(given.strip() if isinstance(given, str) else "")
+    labels, texts = ([*map(as_text, each)] if isinstance(each, list | tuple) else [None] for each in (labels, texts))
+    if len(labels) != len(texts) or None in [*labels, *texts]:
+        wanted = f"up to {len(ascii_uppercase)} texts or numbers, with as many labels"
+        raise UnreadableRow(f"the options must be {wanted}, got {given!r}")
+    labels, texts = ([text.strip() for text in each] for each in (labels, texts))
+    marks = [_LETTERED.match(text) for text in texts]
+    if listed and [mark and mark[1] for mark in marks] == labels:
+        bare = [text[mark.end() :].strip() for text, mark in zip(texts, marks, strict=True) if mark]
+        return Options("\n".join(texts), labels, bare, listed)
+    shown = "\n".join(f"{label}) {text}" for label, text in zip(labels, texts, strict=True))
+    return Options(shown, labels, texts, listed)
 
 
-def _items(options: Sequence[Any]) -> list[str]:
-    """Return the texts of options given as a list. Raises UnreadableRow where one is not a text or a number."""
-    texts = [text for item in options if (text := as_text(item)) is not None]
-    if len(texts) < len(options) or len(texts) > len(ascii_uppercase):
-        raise UnreadableRow(f"the options must be up to {len(ascii_uppercase)} texts or numbers, got {options!r}")
-    return texts
-
-
-def lettered(options: Any) -> str:
-    """Return options as they stand under a question: `A) …`, one to a line; texts that have their letters keep them."""
-    if isinstance(options, str):
-        return options.strip()
-    if isinstance(options, list | tuple) and not any(isinstance(item, Mapping) for item in options):
-        items = _items(options)
-        marks = [mark[1] for item in items if (mark := _LETTERED.match(item))]
-        if marks == list(ascii_uppercase[: len(items)]):
-            return "\n".join(item.strip() for item in items)
-    return "\n".join(f"{label}) {text}" for label, text in options_of(options))
-
-
-def option_of(answer: str, options: Sequence[tuple[str, str]]) -> int | None:
-    """Return which option an answer names: by its label (`B`, `(b)`, `B) 21`), else by its text; None for none."""
-    bare = " ".join(_AROUND.sub(lambda match: match[1] or "", answer).split()).strip(" .")
-    label = re.match(r"\(?(\w+)(?:[).:].*)?$", bare)
-    for index, (name, _) in enumerate(options):
-        if label and label[1].casefold() == name.casefold():
-            return index
-    texts = [" ".join(text.split()).strip(" .").casefold() for _, text in options]
-    return texts.index(bare.casefold()) if texts.count(bare.casefold()) == 1 else None
+def options_of(fields: Mapping[str, Any]) -> Options:
+    """Return the options of a row. Raises UnreadableRow."""
+    return options_in(next((fields[name] for name in FIELDS["options"] if fields.get(name)), None))
 
 
 def question_of(fields: Mapping[str, Any]) -> str:
     """Return the complete question: context, question, options. Raises UnreadableRow."""
-    question = stem_of(fields)
-    options = _options(fields)
-    shown = lettered(options) if options is not None else ""
-    return f"{question}\n{shown}" if shown and shown not in question else question
+    stem, shown = stem_of(fields), options_of(fields).shown
+    return f"{stem}\n{shown}" if shown and shown not in stem else stem
 
 
 def stem_of(fields: Mapping[str, Any]) -> str:
@@ -202,15 +197,15 @@ def choices_of(fields: Mapping[str, Any], answer: str) -> dict[str, Any]:
 
     Without options that can be told apart there is nothing; `choice` is None where the gold is none of them.
     """
-    options = options_of(_options(fields))
-    if len(options) < 2 or len({text for _, text in options}) < len(options):
+    options, stem = options_of(fields), stem_of(fields)
+    if len({*options.texts}) < max(2, len(options.texts)):
         return {}
-    stem, shown = stem_of(fields), lettered(_options(fields))
-    if shown in stem:
-        if not stem.rstrip().endswith(shown):
+    if options.shown in stem:
+        whole = stem.rstrip()
+        stem = whole.removesuffix(options.shown).rstrip()
+        if stem == whole:
             return {}
-        stem = stem.rstrip().removesuffix(shown).rstrip()
-    return {"stem": stem, "options": tuple(text for _, text in options), "choice": option_of(answer, options)}
+    return {"stem": stem, "options": tuple(options.texts), "choice": options.chosen(answer)}
 
 
 def _asked(fields: Mapping[str, Any], names: Sequence[str]) -> str:
@@ -245,28 +240,32 @@ def answer_of(fields: Mapping[str, Any]) -> tuple[str, list[str]]:
     The gold of a row in veRL's form (SimpleRL-Zoo's files) is what it is scored with: `reward_model.ground_truth`.
     """
     decided: list[str] = []
+    there = {name: fields[name] for name in FIELDS["answer"] if name in fields}
     scored = fields.get("reward_model")
-    there = [name for name in FIELDS["answer"] if name in fields]
     if isinstance(scored, Mapping) and ("ground_truth" in scored or not there):
-        name, value = "reward_model.ground_truth", scored.get("ground_truth")
-        if is_empty(value):
-            raise NoGold(f"{name} is empty")
-    else:
-        name = next((name for name in there if not is_empty(fields[name])), "")
-        if not name:
-            empty = f": {', '.join(map(repr, there))} is empty" if there else ""
-            raise UnreadableRow(f"no final answer{empty}; wanted one of {', '.join(FIELDS['answer'])} with one in it")
-        value = fields[name]
-        if there[0] != name:
-            decided.append(f"{there[0]!r} is empty, so the answer is that of {name!r}")
-    if (letter := _chosen(_options(fields), value)) is not None:
-        return letter, decided
+        there = {"reward_model.ground_truth": scored.get("ground_truth")}
+        if is_empty(scored.get("ground_truth")):
+            raise NoGold("reward_model.ground_truth is empty")
+    name = next((name for name, value in there.items() if not is_empty(value)), "")
+    if not name:
+        empty = f": {', '.join(map(repr, there))} is empty" if there else ""
+        raise UnreadableRow(f"no final answer{empty}; wanted one of {', '.join(FIELDS['answer'])} with one in it")
+    if name != (first := next(iter(there))):
+        decided.append(f"{first!r} is empty, so the answer is that of {name!r}")
+    value = there[name]
+    if isinstance(value, int) and not isinstance(value, bool) and (options := options_of(fields)).listed:
+        if str(value) in (*options.labels, *options.texts):
+            raise UnreadableRow(
+                f"the answer {value} may be the option of that text or the option of that index; give its letter"
+            )
+        if 0 <= value < len(options.labels):
+            return options.labels[value], decided
     golds = []
     for text in _answers(value, name, decided):
         bare = gold(text, name)
         if not bare:
             raise UnreadableRow(f"no final answer in {name!r} (GSM8K: after '####'; MATH: in \\boxed{{}})")
-        if _AROUND.sub(lambda m: m[1] or "", bare).strip(". ").casefold() in PLACEHOLDERS or bare == "None":
+        if _bare(bare).casefold() in PLACEHOLDERS or bare == "None":
             raise NoGold(f"the answer is the placeholder {bare[:40]!r}")
         golds.append(bare)
     return _joined(golds, decided), decided
@@ -315,18 +314,6 @@ def _joined(golds: list[str], decided: list[str]) -> str:
     return ", ".join(text.replace(",", "") if _THOUSANDS.fullmatch(text) else text for text in golds)
 
 
-def _chosen(options: Any, value: Any) -> str | None:
-    """Return the letter of an option that is given by its index; None for any other answer."""
-    if not isinstance(options, list | tuple) or isinstance(value, bool) or not isinstance(value, int):
-        return None
-    items = _items(options)
-    if str(value) in items:
-        raise UnreadableRow(
-            f"the answer {value} may be the option of that text or the option of that index; give its letter"
-        )
-    return ascii_uppercase[value] if 0 <= value < len(items) else None
-
-
 def identity_of(fields: Mapping[str, Any]) -> str:
     """Return the name that the row has at its source; empty where it has none."""
     extra = fields.get("extra_info")
@@ -342,36 +329,26 @@ _MOST_BYTES = 256 << 20
 
 def tests_of(fields: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the tests of a row, or None where it has none. Raises UnreadableRow for what cannot be read as tests."""
+    there = {name: value for name in FIELDS["tests"] if not is_empty(value := fields.get(name)) and value != []}
     scored = fields.get("reward_model")
     truth = scored.get("ground_truth") if isinstance(scored, Mapping) else None
     if isinstance(truth, str) and truth.lstrip().startswith("{") and '"inputs"' in truth:
-        return _apps(_json(truth, "reward_model.ground_truth"), "reward_model.ground_truth")
-    if not is_empty(fields.get("input_output")):
-        return _apps(_json(fields["input_output"], "input_output"), "input_output")
-    if not is_empty(fields.get("public_test_cases")):
+        return _tests_in(truth, "reward_model.ground_truth")
+    if "input_output" in there:
+        return _tests_in(there["input_output"], "input_output")
+    if "public_test_cases" in there:
         return _live_code_bench(fields)
-    if isinstance(fields.get("test"), str) and isinstance(fields.get("entry_point"), str):
-        prompt, entry = as_text(fields.get("prompt")) or "", fields["entry_point"]
-        return {
-            "setup": prompt,
-            "code": f"{entry} = program({entry!r})\n{fields['test']}\ncheck({entry})\n",
-            "prefix": prompt,
-        }
-    if not is_empty(fields.get("test_list")):
-        lines = [
-            *_texts(fields["test_list"], "test_list"),
-            *_texts(fields.get("challenge_test_list") or [], "challenge_test_list"),
-        ]
-        imports = fields.get("test_imports") or fields.get("test_setup_code") or ""
+    if isinstance(there.get("test"), str) and isinstance(entry := fields.get("entry_point"), str):
+        prompt = as_text(fields.get("prompt")) or ""
+        code = f"{entry} = program({entry!r})\n{there['test']}\ncheck({entry})\n"
+        return {"setup": prompt, "code": code, "prefix": prompt}
+    if "test_list" in there:
+        lines = [line for name in ("test_list", "challenge_test_list") for line in _texts(there.get(name, []), name)]
+        imports = there.get("test_imports") or there.get("test_setup_code") or ""
         setup = imports if isinstance(imports, str) else "\n".join(_texts(imports, "test_imports"))
         return {"setup": setup, "code": "\n".join(lines)}
-    if not is_empty(fields.get("tests")):
-        tests = _json(fields["tests"], "tests")
-        if isinstance(tests, Mapping):
-            return _own({name: value for name, value in tests.items() if not is_empty(value)})
-        if isinstance(tests, list) and all(isinstance(test, str) for test in tests):
-            return {"setup": as_text(fields.get("setup")) or "", "code": "\n".join(tests)}
-        return _pairs(tests, "tests")
+    if "tests" in there:
+        return _tests_in(there["tests"], "tests", setup=as_text(fields.get("setup")) or "")
     return None
 
 
@@ -407,15 +384,6 @@ def label_of(tests: Mapping[str, Any]) -> str:
     return f"{number} unit tests, sha256 {digest[:12]}"
 
 
-def _own(tests: dict[str, Any]) -> dict[str, Any]:
-    """Return tests as `simplerl data` writes them."""
-    if {"inputs", "outputs"} <= tests.keys():
-        return _apps({name: tests[name] for name in ("inputs", "outputs")}, "tests")
-    if not isinstance(tests.get("code"), str) or not all(isinstance(text, str) for text in tests.values()):
-        raise UnreadableRow("'tests' must have 'inputs' and 'outputs', or 'setup' and 'code'")
-    return {"setup": "", **{name: tests[name] for name in ("setup", "code", "prefix") if name in tests}}
-
-
 def _json(value: Any, name: str) -> Any:
     if not isinstance(value, str):
         return value
@@ -431,27 +399,40 @@ def _texts(value: Any, name: str) -> list[str]:
     return list(value)
 
 
-def _apps(table: Any, name: str) -> dict[str, Any]:
-    """Return the tests of `inputs`, `outputs` and maybe `fn_name`; a list of lines is a text."""
-    ins, outs = (table.get(key) if isinstance(table, Mapping) else None for key in ("inputs", "outputs"))
-    if not isinstance(ins, list) or not isinstance(outs, list) or not ins or len(ins) != len(outs):
-        raise UnreadableRow(f"{name!r} must have as many 'inputs' as 'outputs', and at least one")
-    if function := table.get("fn_name"):
-        # Some outputs are a list of the one value that is returned.
-        accepted = ([out, *(out if isinstance(out, list) and len(out) == 1 else ())] for out in outs)
-        return _calls(function, zip(ins, accepted, strict=True), name)
-    joined = [["\n".join(map(str, text)) if isinstance(text, list) else text for text in part] for part in (ins, outs)]
-    return _pairs([{"input": i, "output": o} for i, o in zip(*joined, strict=True)], name)
+def _tests_in(value: Any, name: str, setup: str = "") -> dict[str, Any]:
+    """Return the tests in one field: a table of inputs and outputs (a list of lines is a text; with `fn_name` they are
+    arguments and values), one of code as `simplerl data` writes it, a list of assertions or of {input, output}."""
+    tests = _json(value, name)
+    if isinstance(tests, Mapping):
+        tests = {key: each for key, each in tests.items() if each is not None}  # Parquet has every key in every row.
+        ins, outs, code = map(tests.get, ("inputs", "outputs", "code"))
+        if isinstance(code, str) and ins is outs is None and all(isinstance(text, str) for text in tests.values()):
+            return {"setup": "", **{key: tests[key] for key in ("setup", "code", "prefix") if key in tests}}
+        if not isinstance(ins, list) or not isinstance(outs, list) or not ins or len(ins) != len(outs):
+            raise UnreadableRow(
+                f"{name!r} must have as many 'inputs' as 'outputs', and at least one, or texts with 'code'"
+            )
+        if function := tests.get("fn_name"):
+            # Some outputs are a list of the one value that is returned.
+            accepted = ([out, *(out if isinstance(out, list) and len(out) == 1 else ())] for out in outs)
+            return _calls(function, zip(ins, accepted, strict=True), name)
+        texts = (
+            ["\n".join(map(str, text)) if isinstance(text, list) else text for text in part] for part in (ins, outs)
+        )
+        tests = [{"input": given, "output": wanted} for given, wanted in zip(*texts, strict=True)]
+    if isinstance(tests, list) and tests and all(isinstance(test, str) for test in tests):
+        return {"setup": setup, "code": "\n".join(tests)}
+    return _pairs(tests, name)
 
 
 def _pairs(tests: Any, name: str) -> dict[str, Any]:
     """Return the tests of a list of {"input": text, "output": text}."""
-    pairs = [(test.get("input"), test.get("output")) for test in tests if isinstance(test, Mapping)] if tests else []
-    if not pairs or not isinstance(tests, list) or len(pairs) < len(tests):
+    if not isinstance(tests, list) or not tests or not all(isinstance(test, Mapping) for test in tests):
         raise UnreadableRow(f"{name!r} must be a list of objects with 'input' and 'output', or of assertions")
-    if not all(isinstance(text, str) for pair in pairs for text in pair):
+    columns = {f"{key}s": [test.get(key) for test in tests] for key in ("input", "output")}
+    if not all(isinstance(text, str) for column in columns.values() for text in column):
         raise UnreadableRow(f"{name!r}: 'input' and 'output' of a test must be texts")
-    return {"inputs": [i for i, _ in pairs], "outputs": [o for _, o in pairs]}
+    return columns
 
 
 def _calls(function: Any, cases: Iterable[tuple[Any, Sequence[Any]]], name: str) -> dict[str, Any]:
@@ -475,7 +456,7 @@ def _live_code_bench(fields: Mapping[str, Any]) -> dict[str, Any]:
         except (ValueError, zlib.error, StopIteration) as error:
             raise UnreadableRow(f"'private_test_cases' cannot be unpacked: {error}") from error
     tests += _json(private or "[]", "private_test_cases")
-    if all(isinstance(test, Mapping) and test.get("testtype") == "functional" for test in tests):
+    if tests and all(isinstance(test, Mapping) and test.get("testtype") == "functional" for test in tests):
         metadata = _json(fields.get("metadata") or "{}", "metadata")
         lines = lambda text: [_json(line, "public_test_cases") for line in text.split("\n") if line.strip()]  # noqa: E731
         cases = [(lines(test["input"]), [_json(test["output"], "public_test_cases")]) for test in tests]
@@ -492,15 +473,10 @@ class Reading:
     original_id: str = ""  # The name that the row has at its source
     problem: Problem | None = None
     decided: Sequence[str] = ()
-    left_out: str = ""  # Why there is nothing to learn from it
-    refused: str = ""  # Why it cannot be read: an error, unless rows are only looked at
+    why: str = ""  # Why there is no problem
+    refused: bool = False  # It cannot be read: an error, unless rows are only looked at
     response: str | None = None  # The response that stands beside the gold, for an audit
     expected: bool | None = None  # Whether it is said to be right
-
-    @property
-    def why(self) -> str:
-        """Why there is no problem; empty where there is one."""
-        return self.left_out or self.refused
 
     @property
     def gold(self) -> str:
@@ -571,16 +547,16 @@ def reading(row: Row, *, source: str, index: int, labelled: bool = False) -> Rea
             fields = {name: value for name, value in fields.items() if name not in TEST_FIELDS}
         else:
             question = question_of(fields) if asked or "gold" not in fields else ""
-            if any("\ud800" <= letter <= "\udfff" for letter in question):
-                raise UnreadableRow("the question holds half of a character (a lone surrogate), which is not text")
             answer, decided = answer_of(fields)
             more = choices_of(fields, answer) if question else {}
             if more.get("choice", 0) is None:
                 decided.append("the answer is none of the options")
+        if any("\ud800" <= letter <= "\udfff" for letter in question):
+            raise UnreadableRow("the question holds half of a character (a lone surrogate), which is not text")
     except NoGold as error:
-        return replace(item, left_out=str(error))
+        return replace(item, why=str(error))
     except UnreadableRow as error:
-        return replace(item, refused=f"{error}. {row.there}")
+        return replace(item, why=f"{error}. {row.there}", refused=True)
     chat = [role for role, _ in messages_of(fields)]
     if "system" in chat:
         decided.append("the system message is not part of the question (prompt.system)")
@@ -628,7 +604,7 @@ def readings(rows: Iterable[Row], *, source: str, labelled: bool = False) -> lis
     }
     why = "the same question stands there with different answers"
     return [
-        replace(item, problem=None, left_out=why)
+        replace(item, problem=None, why=why)
         if item.problem and " ".join(item.problem.question.split()) in disputed
         else item
         for item in every
@@ -647,7 +623,7 @@ def problem_set(
     problems = [item.problem for item in items if item.problem is not None]
     if refused and (strict or not problems):
         others = f"\n{len(refused) - 1} more of {len(items)} rows cannot be read; `simplerl audit` lists them all"
-        raise DataError(f"{refused[0].place}: {refused[0].refused}" + (others if len(refused) > 1 else ""))
+        raise DataError(f"{refused[0].place}: {refused[0].why}" + (others if len(refused) > 1 else ""))
     left_out = tuple(item for item in items if item.problem is None)
     if not problems:
         reasons = f": {len(left_out)} rows without a gold answer ({left_out[0].why})" if left_out else ": no rows"
@@ -673,3 +649,19 @@ def generated_size(name: str, split: str, size: int) -> int:
     if split not in ("train", "test"):
         raise ConfigError(f"data set {name!r} has the splits train and test, not {split!r}")
     return size or {"train": 2000, "test": 250}[split]
+
+
+def distinct(streams: Iterable[Iterator[Problem | None]], size: int, patience: int | None = None) -> list[Problem]:
+    """Return up to `size` problems of different questions, of which the streams give one each in turn.
+
+    A stream has given all that it has when it ends, or when `patience` draws in a row are nothing new, or None.
+    """
+    problems, turns = dict[str, Problem](), deque(streams)
+    while turns and len(problems) < size:
+        drawn = itertools.islice(turns[0], patience)
+        if new := next((each for each in drawn if each and each.question not in problems), None):
+            problems[new.question] = new
+            turns.rotate(-1)
+        else:
+            turns.popleft()
+    return list(problems.values())

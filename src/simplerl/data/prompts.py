@@ -8,6 +8,7 @@ question goes; nothing else in it is special, so `\\boxed{}` stands for itself. 
 tokenizer's own chat template, `from-data` the prompt that the data set itself brings.
 """
 
+import os
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Any
 from simplerl.core.errors import ConfigError, DataError, ModelError, nearest
 from simplerl.core.registry import Registry
 from simplerl.core.types import Problem
+from simplerl.data.rows import path_of
 
 PLACE = "{input}"
 
@@ -99,8 +101,8 @@ def resolve(name: str, *, system: str = "") -> AnyTemplate:
     if name in TEMPLATES:
         entry = TEMPLATES[name]
         return _from_text(entry, f"template {name!r}") if isinstance(entry, str) else entry
-    path = Path(name)
-    if not path.is_file():
+    path = path_of(name)
+    if not os.path.isfile(path):  # It may be the text itself, which is too long for a name.
         raise ConfigError(
             f"unknown template {name!r}; {nearest(name, [*TEMPLATES, 'chat', 'from-data'])} "
             f"A file with {PLACE} in its text works too."

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import re
 import zlib
 from collections.abc import Iterable, Iterator
@@ -30,6 +31,11 @@ class Row:
         return f"Fields there: {', '.join(map(repr, self.fields)) or 'none'}"
 
 
+def path_of(name: str) -> Path:
+    """Return the path that a user names; `~` is the home directory."""
+    return Path(os.path.expanduser(name))  # Path.expanduser raises an error for a user that there is not.
+
+
 def suffix_of(path: Path) -> str:
     """Return the ending that makes a path a data file, in lower case; empty where it has none of `SUFFIXES`."""
     return next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), "")
@@ -46,9 +52,9 @@ def read_rows(path: Path) -> Iterator[Row]:
     JSON is one list or one object a line, whichever of `.json` and `.jsonl` the file is called; byte-order marks are
     no part of it.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         raise DataError(f"data file {path} is a directory; give one of the files in it")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise DataError(f"data file {path} does not exist")
     suffix = suffix_of(path)
     if not suffix:
@@ -169,9 +175,9 @@ def open_source(name: str, *, split: str, known: Iterable[str], what: str) -> tu
 
     Raises DataError for anything else: an unknown `what`, of which `known` are the built-in ones.
     """
-    path, (base, _, at) = Path(name).expanduser(), name.partition("@")
-    if suffix_of(path) or path.exists():
-        return file_origin(path) if path.is_file() else {}, read_rows(path), stem_of(path)
+    path, (base, _, at) = path_of(name), name.partition("@")
+    if suffix_of(path) or os.path.exists(path):  # Path.exists raises an error for what is too long for a name.
+        return file_origin(path) if os.path.isfile(path) else {}, read_rows(path), stem_of(path)
     if base.count("/") == 1 and not name.startswith((".", "/", "~")):
         return *open_hub(base, split=split, revision=at or None), base
     raise DataError(

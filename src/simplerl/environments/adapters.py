@@ -45,7 +45,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 from pydantic import PositiveInt
@@ -64,15 +64,18 @@ LARGEST = 16 * 2**20
 CHATML = "<|im_start|>"
 
 Messages = list[dict[str, str]]
+T = TypeVar("T")
 
 
 @dataclass(eq=False)
 class Session:
     """One episode as its agent sees it."""
 
-    key: str
-    inbox: "queue.SimpleQueue[Any]" = field(default_factory=queue.SimpleQueue)
-    """What the agent sends: messages, or `Ended`."""
+    running: "dict[str, Session]"
+    """Key → episode, of its server."""
+    key: str = field(default_factory=lambda: secrets.token_hex(16))
+    inbox: "queue.SimpleQueue[Messages | Exception | float | None]" = field(default_factory=queue.SimpleQueue)
+    """What the agent sends: messages; or, at its end, what it raised or what it has earned."""
     outbox: "queue.SimpleQueue[tuple[str, str] | None]" = field(default_factory=queue.SimpleQueue)
     """(text, finish reason) of each answer; None: the episode is over."""
     tokenizer: Any = None
@@ -81,24 +84,25 @@ class Session:
     given: list[str] = field(default_factory=list)
     """What the policy has answered."""
     reward: float | None = None
-    over: bool = False
-    end: Callable[[], None] = lambda: None
-    """Ends the episode: whoever still asks is told that it is over."""
+
+    @property
+    def over(self) -> bool:
+        """Whether nobody may ask any more."""
+        return self.key not in self.running
 
     def ask(self, messages: Messages) -> tuple[str, str] | None:
         """Hand messages to the policy and wait for its answer; None where the episode is over."""
         if self.over:
             return None
         self.inbox.put(messages)
-        return self.outbox.get()
+        if (answer := self.outbox.get()) is None:
+            self.outbox.put(None)  # Whoever else waits is told too.
+        return answer
 
-
-@dataclass(frozen=True)
-class Ended:
-    """How an agent's function ended."""
-
-    value: Any = None
-    error: Exception | None = None
+    def end(self) -> None:
+        """End the episode: whoever still asks is told that it is over."""
+        if self.running.pop(self.key, None):
+            self.outbox.put(None)
 
 
 class Endpoint(http.server.ThreadingHTTPServer):
@@ -115,20 +119,15 @@ class Endpoint(http.server.ThreadingHTTPServer):
             super().__init__((HOST, port), _Handler)
         except (OSError, OverflowError) as error:
             raise ConfigError(f"port {port} cannot be used: {error}; choose another --port (0: any)") from error
+        self.base_url = f"http://{HOST}:{self.server_address[1]}/v1"
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of who hung up before the answer came."""
 
-    @property
-    def base_url(self) -> str:
-        """What an OpenAI client is given."""
-        return f"http://{HOST}:{self.server_address[1]}/v1"
-
     def open(self) -> Session:
         """Begin an episode."""
-        session = Session(secrets.token_hex(16))
-        session.end = functools.partial(self.close, session)
+        session = Session(self.sessions)
         self.sessions[session.key] = session
         return session
 
@@ -138,14 +137,12 @@ class Endpoint(http.server.ThreadingHTTPServer):
             threading.Event().wait()
         finally:
             for session in list(self.sessions.values()):
-                self.close(session)
+                session.end()
             self.shutdown()
 
-    def close(self, session: Session) -> None:
-        """End an episode: whoever still waits for an answer is told so."""
-        session.over = True
-        session.outbox.put(None)
-        self.sessions.pop(session.key, None)
+
+class _Refused(Exception):
+    """A request that is not answered: status and message."""
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -155,7 +152,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *arguments: Any) -> None:
         """Say nothing: a run has its own display, and keys are no lines of a log."""
 
-    def _send(self, status: int, value: Any) -> None:
+    def do_POST(self) -> None:
+        """Answer, or say why not."""
+        try:
+            status, value = 200, self._answer()
+        except _Refused as refusal:
+            status, message = refusal.args
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            status, message = 400, f"the request cannot be read: {type(error).__name__}: {error}"
+        if status != 200:
+            self.close_connection = True
+            value = {"error": {"message": message, "type": "invalid_request_error"}}
         body = json.dumps(value).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -163,51 +170,45 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def _refuse(self, status: int, message: str) -> None:
-        self.close_connection = True
-        self._send(status, {"error": {"message": message, "type": "invalid_request_error"}})
+    do_GET = do_POST
 
-    def do_GET(self) -> None:
-        """List the one model."""
-        if self.path.rstrip("/") != "/v1/models":
-            return self._refuse(404, f"there is no {self.path}")
-        return self._send(200, {"object": "list", "data": [{"id": "policy", "object": "model"}]})
-
-    def do_POST(self) -> None:
-        """Answer a chat completion, or take an episode's reward."""
+    def _answer(self) -> dict[str, Any]:
+        """List the one model, open an episode, take its reward, or hand a chat completion to the policy."""
+        server, key = self.server, self.headers.get("Authorization", "").removeprefix("Bearer ").strip()
+        if self.command == "GET":
+            if self.path.rstrip("/") == "/v1/models":
+                return {"object": "list", "data": [{"id": "policy", "object": "model"}]}
+            raise _Refused(404, f"there is no {self.path}")
         length = self.headers.get("Content-Length", "")
         if not (length.isascii() and length.isdigit()) or int(length) > LARGEST:
-            return self._refuse(413, f"a request has a length of at most {LARGEST} bytes")
+            raise _Refused(413, f"a request has a length of at most {LARGEST} bytes")
         raw = self.rfile.read(int(length))
-        key, server = self.headers.get("Authorization", "").removeprefix("Bearer ").strip(), self.server
         if self.path == "/v1/episodes" and server.begin and hmac.compare_digest(key.encode(), server.key.encode()):
             threading.Thread(target=server.begin(opened := server.open()), daemon=True).start()
-            return self._send(200, {"api_key": opened.key, "base_url": server.base_url})
-        try:
-            body = json.loads(raw)
-            # Clients that share a connection among episodes have one key for all: they give an episode's as the model.
-            session = server.sessions.get(key) or server.sessions.get(str(body.get("model")))
-            if session is None:
-                return self._refuse(401, "this key is not that of an episode that is running")
-            if self.path == "/v1/reward":
-                session.reward = checked_reward(body["reward"])
-                if server.begin:  # There is no function whose end would be the episode's.
-                    session.inbox.put(Ended())
-                return self._send(200, {"reward": session.reward})
-            if self.path != "/v1/chat/completions":
-                return self._refuse(404, f"there is no {self.path}; /v1/chat/completions and /v1/reward are")
-            if body.get("stream") or body.get("n", 1) != 1 or body.get("tools"):
-                return self._refuse(400, "stream, tools and n > 1 are not known here: tools stand in the prompt")
-            messages = [as_message(message) for message in body["messages"]]
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            return self._refuse(400, f"the request cannot be read: {type(error).__name__}: {error}")
+            return {"api_key": opened.key, "base_url": server.base_url}
+        body = json.loads(raw)
+        # Clients that share a connection among episodes have one key for all: they give an episode's as the model.
+        session = server.sessions.get(key) or server.sessions.get(str(body.get("model")))
+        if session is None:
+            raise _Refused(401, "this key is not that of an episode that is running")
+        if self.path == "/v1/reward":
+            session.reward = checked_reward(body["reward"])
+            if server.begin:  # There is no function whose end would be the episode's.
+                session.inbox.put(None)
+            return {"reward": session.reward}
+        if self.path != "/v1/chat/completions":
+            raise _Refused(404, f"there is no {self.path}; /v1/chat/completions and /v1/reward are")
+        if body.get("stream") or body.get("n", 1) != 1 or body.get("tools"):
+            raise _Refused(400, "stream, tools and n > 1 are not known here: tools stand in the prompt")
+        messages = [as_message(message) for message in body["messages"]]
+        if not messages:
+            raise _Refused(400, "a request has at least one message")
         answer = session.ask(messages)
         if answer is None:
-            return self._refuse(410, "the episode is over: at a limit of turns, tokens or seconds")
-        text, reason = answer
-        choice = {"index": 0, "finish_reason": reason, "message": {"role": "assistant", "content": text}}
+            raise _Refused(410, "the episode is over: at a limit of turns, tokens or seconds")
+        choice = {"index": 0, "finish_reason": answer[1], "message": {"role": "assistant", "content": answer[0]}}
         about = {"id": f"chatcmpl-{len(session.given)}", "object": "chat.completion", "created": 0, "model": "policy"}
-        return self._send(200, {**about, "choices": [choice]})
+        return {**about, "choices": [choice]}
 
 
 def as_message(message: Any) -> dict[str, str]:
@@ -252,23 +253,29 @@ def continuation(known: Messages, answer: str, messages: Messages, tokenizer: An
     own = messages[len(known)] if kept else {}
     if not kept or own["role"] != "assistant" or own["content"].strip() != answer.strip():
         raise ValueError("the agent has changed its history: a request must hold all messages before it, as they were")
-    mark = "\ue000"  # Stands for the answer, which is not encoded again.
-    before, found, after = render([*known, {**own, "content": mark}, *messages[len(known) + 1 :]], tokenizer).partition(
-        mark
-    )
+    said = "".join(message["content"] for message in messages)
+    # Stands for the answer, which is not encoded again.
+    mark = next(sign for sign in map(chr, range(0xE000, 0xF900)) if sign not in said)
+    turns = [*known, {**own, "content": mark}, *messages[len(known) + 1 :]]
+    before, found, after = render(turns, tokenizer).partition(mark)
     if not found or not before.strip():
         raise ValueError("the chat template does not show an answer as it was given")
     return after.removeprefix(tokenizer.eos_token or "")  # The policy has ended its turn by this token.
 
 
-def endpoint() -> Endpoint:
-    """Return the server of this process; it starts at first use. Episodes begin in threads: there is one for all."""
-    with _starting:
-        return _endpoint()
+def once(function: Callable[..., T]) -> Callable[..., T]:
+    """Keep what a function returns; episodes begin in threads, and those that ask at the same moment get the same."""
+    kept, lock = functools.cache(function), threading.Lock()
+
+    def locked(*arguments: Any) -> T:
+        with lock:
+            return kept(*arguments)
+
+    return locked
 
 
-_starting = threading.Lock()
-_endpoint = functools.cache(Endpoint)
+#: The server of this process, which starts at first use.
+endpoint = once(Endpoint)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,9 +308,10 @@ class Agent(Environment):
 
         def work() -> None:
             try:
-                session.inbox.put(Ended(self.play(endpoint().base_url, session.key, problem)))
+                value = self.play(endpoint().base_url, session.key, problem)
+                session.inbox.put(None if value is None else checked_reward(value))
             except Exception as error:  # Anybody's code.
-                session.inbox.put(Ended(error=error))
+                session.inbox.put(error)
 
         threading.Thread(target=work, daemon=True).start()
         return session
@@ -318,13 +326,12 @@ class Agent(Environment):
             item = session.inbox.get(timeout=self.max_seconds)
         except queue.Empty:
             raise TimeoutError("the agent neither asked nor ended") from None
-        if not isinstance(item, Ended):
+        if isinstance(item, list):
             return item
         session.end()
-        if item.error is not None:
-            raise item.error
-        if item.value is not None:
-            session.reward = checked_reward(item.value)
+        if isinstance(item, Exception):
+            raise item
+        session.reward = session.reward if item is None else item
         return []
 
     def opening(self, problem: Problem, state: Session, tokenizer: Any) -> str:
@@ -361,8 +368,7 @@ class Agent(Environment):
 
     def end(self, problem: Problem, state: Session) -> None:
         """Refuse what the agent still asks."""
-        if not state.over:
-            state.end()
+        state.end()
 
 
 # --- classes of TRL's form --------------------------------------------------------------------------------------------
@@ -370,6 +376,8 @@ class Agent(Environment):
 #: Methods of TRL's form that are no tools.
 OWN = ("reset", "get_reward")
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
+#: Python's types as JSON schema has them.
+KINDS = {"int": "integer", "float": "number", "bool": "boolean", "list": "array", "tuple": "array", "dict": "object"}
 _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -431,14 +439,6 @@ class FactoryEnvironment(Environment):
 
 def schema(name: str, method: Callable[..., Any]) -> dict[str, Any]:
     """Return the JSON schema of a tool, from its signature and docstring."""
-    kinds = {
-        "int": "integer",
-        "float": "number",
-        "bool": "boolean",
-        "list": "array",
-        "tuple": "array",
-        "dict": "object",
-    }
     own = [p for p in inspect.signature(method).parameters.values() if p.name != "self" and p.kind not in _VARIABLE]
     # As it is written: a file may have its annotations as texts, `int | None` and `list[str]` among them.
     annotations = {p.name: getattr(p.annotation, "__name__", str(p.annotation)) for p in own}
@@ -447,7 +447,7 @@ def schema(name: str, method: Callable[..., Any]) -> dict[str, Any]:
         "description": (inspect.getdoc(method) or "").strip(),
         "parameters": {
             "type": "object",
-            "properties": {n: {"type": kinds.get(re.split(r"\W", a)[0], "string")} for n, a in annotations.items()},
+            "properties": {n: {"type": KINDS.get(re.split(r"\W", a)[0], "string")} for n, a in annotations.items()},
             "required": [p.name for p in own if p.default is p.empty],
         },
     }
@@ -560,8 +560,6 @@ def _loaded(name: str, taskset: Iterable[Any]) -> Iterator[Any]:
 class _Theirs:
     """An environment of `verifiers` that is up, in an event loop of its own."""
 
-    error: Exception | None = None
-
     def __init__(self, address: str):
         vf = library("verifiers.v1", "verifiers")
         loaders = library("verifiers.v1.utils.loaders", "verifiers")
@@ -577,21 +575,17 @@ class _Theirs:
         except (ImportError, ValueError, TypeError, AttributeError) as error:
             raise ConfigError(f"verifiers:{taskset['id']}: {error}") from error
         self.vf, self.tasks, self._more = vf, list[Any](), _loaded(taskset["id"], self.env.taskset)
-        self.lock, self.loop, up = threading.Lock(), asyncio.new_event_loop(), threading.Event()
-        threading.Thread(target=self.loop.run_until_complete, args=(self._serve(up),), daemon=True).start()
-        up.wait()
-        if self.error:
-            raise ConfigError(f"verifiers:{taskset['id']} does not start: {self.error}") from self.error
-
-    async def _serve(self, up: threading.Event) -> None:
+        self.lock, self.loop = threading.Lock(), asyncio.new_event_loop()
+        threading.Thread(target=self.loop.run_forever, daemon=True).start()
+        self.serving = self.env.serving()  # Kept: it is up as long as the process.
         try:
-            async with self.env.serving():
-                up.set()
-                await asyncio.Event().wait()
-        except Exception as error:  # Anybody's code; whoever waits is told.
-            self.error = error
-        finally:
-            up.set()
+            self._wait(self.serving.__aenter__())
+        except Exception as error:  # Anybody's code.
+            raise ConfigError(f"verifiers:{taskset['id']} does not start: {error}") from error
+
+    def _wait(self, coroutine: Any) -> Any:
+        """Return what a coroutine of theirs comes to, in their loop."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
 
     def play(self, index: int, base_url: str, api_key: str) -> float:
         """Go through an episode; return its reward. Raises RuntimeError for what went wrong in it."""
@@ -599,21 +593,15 @@ class _Theirs:
             self.tasks += itertools.islice(self._more, max(0, index + 1 - len(self.tasks)))
         client = self.vf.EvalClientConfig(base_url=base_url, api_key_var="SIMPLERL_NONE")  # One for all episodes.
         context = self.vf.ModelContext(model=api_key, client=client)
-        running = asyncio.run_coroutine_threadsafe(self.env.run_episode(self.tasks[index], context), self.loop)
-        episode = running.result()
+        episode = self._wait(self.env.run_episode(self.tasks[index], context))
         if not episode.ok:
             errors = [*episode.errors, *(error for trace in episode.traces for error in trace.errors)]
             raise RuntimeError("; ".join(f"{each.type}: {each.message}" for each in errors) or "the episode failed")
         return float(sum(trace.reward for trace in episode.traces))
 
 
-_theirs = functools.cache(_Theirs)
-
-
-def theirs(address: str) -> _Theirs:
-    """Return the environment of a taskset with its settings; it stays up as long as the process."""
-    with _starting:
-        return _theirs(address)
+#: The environment of a taskset with its settings; it stays up as long as the process.
+theirs = once(_Theirs)
 
 
 @functools.cache

@@ -35,7 +35,7 @@ from simplerl.core.children import start_child
 from simplerl.core.errors import ConfigError, DataError, nearest, raised_at
 from simplerl.core.seeds import derive, split_of
 from simplerl.core.types import Problem, Verdict, VerdictStatus
-from simplerl.data.problems import ProblemSet, generated_size
+from simplerl.data.problems import ProblemSet, distinct, generated_size
 from simplerl.environments.base import Environment
 from simplerl.verify import extract, pool
 
@@ -125,31 +125,19 @@ def load(
     if "error" in told:
         raise ConfigError(f"data set 'reasoning-gym': {told['error']}")
     streams = {level: _draws(task, options, level, split, seed) for level in levels or (None,)}
-    problems: dict[str, Problem] = {}
-    while streams and len(problems) < size:
-        for level, stream in list(streams.items())[: size - len(problems)]:
-            new = (
-                problem
-                for problem in itertools.islice(stream, PATIENCE)
-                if split_of(" ".join(problem.question.split()), TEST_SHARE) == split
-                and problem.question not in problems
-            )
-            if drawn := next(new, None):
-                problems[drawn.question] = drawn
-            else:
-                del streams[level]
+    problems = distinct(streams.values(), size, PATIENCE)
     if not problems:
         raise DataError(f"reasoning-gym:{task} gives no question for the split {split!r} with these options")
-    few = {f"the task {task} has no more different questions for this split": [each.id for each in problems.values()]}
+    few = {f"the task {task} has no more different questions for this split": [each.id for each in problems]}
     return ProblemSet(
-        problems=list(problems.values()),
+        problems=problems,
         decisions=few if len(problems) < size else {},
         origin={"generated": f"reasoning-gym:{task}", "version": told["version"], "options": options},
     )
 
 
-def _draws(task: str, options: dict[str, Any], level: int | None, split: str, seed: int) -> Iterator[Problem]:
-    """Yield problems without end, of both splits: block by block, each with a seed of its own."""
+def _draws(task: str, options: dict[str, Any], level: int | None, split: str, seed: int) -> Iterator[Problem | None]:
+    """Yield problems without end, None for one of the other split: block by block, each with a seed of its own."""
     what = hashlib.blake2b(json.dumps([options, level], sort_keys=True).encode(), digest_size=3).hexdigest()
     for block in itertools.count():
         # The library adds the index to its seed: seeds must lie far apart, and below 2^32.
@@ -161,13 +149,17 @@ def _draws(task: str, options: dict[str, Any], level: int | None, split: str, se
             if "error" in reply:
                 raise DataError(f"reasoning-gym:{task} cannot make problem {index} of seed {own}: {reply['error']}")
             for question, answer in reply["items"]:
-                yield Problem(
-                    id=f"{task}-{what}-{split}-s{seed}-{block * BLOCK + index}",
-                    question=question,
-                    answer=answer,
-                    source=task,
-                    level="" if level is None else str(level),
-                    meta={"environment": "reasoning-gym", "gym": {**address, "index": index}},
+                yield (
+                    None
+                    if split_of(" ".join(question.split()), TEST_SHARE) != split
+                    else Problem(
+                        id=f"{task}-{what}-{split}-s{seed}-{block * BLOCK + index}",
+                        question=question,
+                        answer=answer,
+                        source=task,
+                        level="" if level is None else str(level),
+                        meta={"environment": "reasoning-gym", "gym": {**address, "index": index}},
+                    )
                 )
                 index += 1
 

@@ -11,6 +11,7 @@ import builtins
 import collections
 import functools
 import importlib
+import importlib.machinery
 import itertools
 import json
 import os
@@ -19,6 +20,7 @@ import sys
 TYPE_CHECKING = False  # What need not be imported is not: it takes longer than most programs.
 if TYPE_CHECKING:
     import ast
+    import symtable
     from collections.abc import Callable
     from typing import IO, Any
 
@@ -164,64 +166,61 @@ def listed(value: Any) -> Any:
     return {key: listed(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
-def _checked(tree: ast.Module) -> str:
-    """Return the source of a module in which each assertion is a call of `_check`."""
+class Names(dict[str, "Any"]):
+    """The built-in names of the tests. One that neither they nor Python define is a module of the standard library, or
+    the program's; one that they define and that is not there, because the program has raised before, is neither."""
+
+    def __init__(self, ask: Callable[..., Any], own: set[str]):
+        super().__init__(vars(builtins))
+        self.ask, self.own = ask, own
+
+    def __missing__(self, name: str) -> Any:
+        if name in self.own:
+            raise KeyError(name)
+        is_module = name in sys.stdlib_module_names
+        return importlib.import_module(name) if is_module else functools.partial(self.ask, name)
+
+
+def bound(table: symtable.SymbolTable) -> set[str]:
+    """Return the names that a module and whatever is in it bind, parameters apart."""
+    own = {each.get_name() for each in table.get_symbols() if each.is_assigned()}
+    return own.union(*map(bound, table.get_children()))
+
+
+def test(only_all: bool) -> None:
+    """Run the tests (`/setup.py`, `/tests.py`) and write what came of them on standard error, as JSON."""
     import ast
+    import symtable
 
     class Asserts(ast.NodeTransformer):
+        """Makes each assertion a call of `_check`."""
+
         def visit_Assert(self, node: ast.Assert) -> ast.stmt:
             (call,) = ast.parse("_check(lambda: 0, '')").body
             call.value.args[0].body = node.test  # type: ignore[attr-defined]
             call.value.args[1].value = ast.unparse(ast.Assert(node.test))  # type: ignore[attr-defined]
             return call
 
-    return ast.unparse(ast.fix_missing_locations(Asserts().visit(tree)))
-
-
-def _undefined(*trees: ast.Module) -> set[str]:
-    """Return the names that are used in modules, and defined nowhere in them."""
-    import ast
-
-    used, defined = set[str](), set(dir(builtins))
-    for node in (node for tree in trees for node in ast.walk(tree)):
-        if isinstance(node, ast.Name):
-            (used if isinstance(node.ctx, ast.Load) else defined).add(node.id)
-        elif isinstance(node, ast.alias):
-            defined.add((node.asname or node.name).split(".")[0])
-        else:
-            defined |= {getattr(node, name, None) or "" for name in ("arg", "name")}
-    return used - defined
-
-
-def test(only_all: bool) -> None:
-    """Run the tests (`/setup.py`, `/tests.py`) and write what came of them on standard error, as JSON.
-
-    A name that neither of them defines is a module of the standard library, or the program's.
-    """
-    import ast
-
-    tests, trees = Tests(only_all), list[ast.Module]()
+    tests, trees, own = Tests(only_all), list[ast.Module](), set[str]()
     for name in ("setup", "tests"):
         with open(f"/{name}.py", encoding="utf-8") as file:
             source = file.read()
         try:
             trees.append(ast.parse(source))
         except SyntaxError:  # A prompt may end with the head of a function.
-            trees.append(ast.parse(f"{source}\n    pass\n"))
-    setup, tree = trees
-    wanted = sum(isinstance(node, ast.Assert) for node in ast.walk(tree))
-    provided = {"_check": tests.check, "case": tests.case, "program": lambda name: functools.partial(tests.ask, name)}
-    missing = sorted(_undefined(setup, tree) - provided.keys())
-    lines = [f"from __main__ import {', '.join(provided)}"]
-    lines += [
-        f"import {name}" if name in sys.stdlib_module_names else f"{name} = program({name!r})" for name in missing
-    ]
-    with open("/tmp/running.py", "w", encoding="utf-8") as file:
-        file.write("\n".join([*lines, ast.unparse(setup), _checked(tree)]))
-    sys.path.insert(0, "/tmp")
-    vars(sys.modules["__main__"]).update(provided)
+            source = f"{source}\n    pass\n"
+            trees.append(ast.parse(source))
+        own |= bound(symtable.symtable(source, name, "exec"))
+    wanted = sum(isinstance(node, ast.Assert) for node in ast.walk(trees[1]))
+    trees[1] = Asserts().visit(trees[1])
+    running = sys.modules["running"] = type(sys)("running")
+    vars(running).update(_check=tests.check, case=tests.case, program=lambda name: functools.partial(tests.ask, name))
+    vars(running)["__builtins__"] = Names(tests.ask, own)
     try:
-        importlib.import_module("running")
+        for name, tree in zip(("setup", "tests"), trees, strict=True):
+            with open(f"/tmp/{name}.py", "w", encoding="utf-8") as file:
+                file.write(ast.unparse(ast.fix_missing_locations(tree)))
+            importlib.machinery.SourceFileLoader("running", f"/tmp/{name}.py").exec_module(running)
     except BaseException as error:
         if not (isinstance(error, Ended) and tests.failed):  # Outside an assertion nobody else has counted it.
             tests.failed, tests.first = tests.failed + 1, tests.first or f"{type(error).__name__}: {str(error)[:300]}"

@@ -18,7 +18,7 @@ import numpy as np
 from simplerl.core.errors import ConfigError
 from simplerl.core.seeds import generator, split_of
 from simplerl.core.types import Completion, Problem, Verdict
-from simplerl.data.problems import generated_size
+from simplerl.data.problems import distinct, generated_size
 from simplerl.environments.base import Environment
 from simplerl.rewards import Reward
 from simplerl.rewards.builtin import in_r1_format
@@ -108,11 +108,7 @@ def load(split: str = "train", *, size: int = 0, seed: int = 0, levels: tuple[in
     size = generated_size("knights", split, size)
     if not levels or not set(levels) <= set(LEVELS):
         raise ConfigError(f"data set 'knights' has the levels 2 to 8, the number of people; got {list(levels)}")
-    drawn = (puzzle(seed, split, level, index) for index in itertools.count() for level in levels)
-    problems: dict[str, Problem] = {}
-    while len(problems) < size:
-        problems.setdefault((problem := next(drawn)).question, problem)
-    return list(problems.values())
+    return distinct([(puzzle(seed, split, level, index) for index in itertools.count() for level in levels)], size)
 
 
 def roles_in(answer: str, people: Sequence[str]) -> dict[str, str] | None:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from simplerl.core.types import Problem, Verdict, VerdictStatus
-from simplerl.data.problems import lettered, option_of
+from simplerl.data.problems import options_in
 from simplerl.environments.base import Environment
 from simplerl.verify import extract
 
@@ -47,7 +47,7 @@ class MultipleChoice(Environment):
         choice = problem.meta.get("choice")
         return dataclasses.replace(
             problem,
-            question=f"{problem.meta['stem']}\n{lettered(shown)}",
+            question=f"{problem.meta['stem']}\n{options_in(shown).shown}",
             answer=problem.answer if choice is None else ascii_uppercase[order.index(choice)],
             meta={**problem.meta, "options": tuple(shown), "choice": None if choice is None else order.index(choice)},
         )
@@ -62,7 +62,7 @@ class MultipleChoice(Environment):
             return Verdict(status="unjudgeable", extracted=answer, rule="choice", detail=detail)
         if answer is None:
             return Verdict(status="no_answer", extracted=None, rule="choice", detail="no letter found")
-        chosen = option_of(answer, list(zip(ascii_uppercase, options, strict=False)))
+        chosen = options_in(options).chosen(answer)
         detail = f"{problem.answer} is right" if chosen is not None else f"{answer[:60]!r} is none of the options"
         status: VerdictStatus = "correct" if chosen == choice else "wrong"
         return Verdict(status=status, extracted=answer, rule="choice", detail=detail)

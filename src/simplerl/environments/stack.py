@@ -18,7 +18,7 @@ import numpy as np
 from simplerl.core.errors import ConfigError
 from simplerl.core.seeds import generator, split_of
 from simplerl.core.types import Problem, Verdict
-from simplerl.data.problems import generated_size
+from simplerl.data.problems import distinct, generated_size
 from simplerl.environments.base import Environment
 from simplerl.verify import extract
 
@@ -93,23 +93,22 @@ def load(split: str = "train", *, size: int = 0, seed: int = 0, levels: tuple[in
     """Return up to `size` different problems (0: 2,000 train, 250 test), the levels in turn; level 1 has few."""
     if not levels or not set(levels) <= set(LEVELS):
         raise ConfigError(f"data set 'stack' has the levels 1 to 4; got {list(levels)}")
-    size, problems = generated_size("stack", split, size), dict[str, Problem]()
-    for index, level in itertools.product(range(20 * size), levels):
-        tree = expression(seed, split, level, index)
-        problems.setdefault(
-            text := infix(tree),
-            Problem(
-                id=f"stack-{split}-s{seed}-l{level}-{index}",
-                question=f"Program for {text}?",
-                answer=postfix(tree),
-                source="stack",
-                level=str(level),
-                meta={"environment": "stack"},
-            ),
-        )
-        if len(problems) == size:
-            break
-    return list(problems.values())
+    size = generated_size("stack", split, size)
+    addresses = itertools.product(range(20 * size), levels)
+    return distinct([(problem(seed, split, level, index) for index, level in addresses)], size)
+
+
+def problem(seed: int, split: str, level: int, index: int) -> Problem:
+    """Return problem number `index` of a level and split."""
+    tree = expression(seed, split, level, index)
+    return Problem(
+        id=f"stack-{split}-s{seed}-l{level}-{index}",
+        question=f"Program for {infix(tree)}?",
+        answer=postfix(tree),
+        source="stack",
+        level=str(level),
+        meta={"environment": "stack"},
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
