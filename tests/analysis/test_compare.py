@@ -147,7 +147,7 @@ def test_nothing_to_compare(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match=r"file is a file; give .*, or RUN@STEP"):
         sides(str(tmp_path / "file"))
-    with pytest.raises(RunError, match="no finished evaluation"):
+    with pytest.raises(RunError, match="nor a finished result"):
         sides(str(tmp_path))
     result(tmp_path / "m" / "1", "A", {"p": "rw"})
     result(tmp_path / "m" / "2", "A", {"p": "rr"}, seed=1)

@@ -598,26 +598,37 @@ def how(protocol: Mapping[str, Any]) -> str:
     return ", ".join(word for word in said if word and not word.endswith("None"))
 
 
-def series(path: Path, warn: Callable[[str], None]) -> list[tuple[str, list[Evaluation]]]:
-    """Return (name, evaluations that differ in the weights alone, by step): of a run directory one series, of a
-    directory of results one for each run, benchmark and protocol in it.
+def evaluations_in(path: Path, warn: Callable[[str], None] | None = None) -> list[Evaluation]:
+    """Return the evaluations of a run, by step, or the finished results in a directory, by path (`results`).
 
-    Files that are still being written are not seen. `warn` gets what is damaged and left out. Raises RunError where
-    there is nothing to read.
+    Files that are still being written are not seen. `warn` as in `results`. Raises RunError where there are none.
     """
     if is_run(path):
-        run = Run(path, warn=warn)
+        run = Run(path, warn=warn or (lambda sentence: None))
         evaluations = [one for one in run.evaluations if one.path.exists()]
-        if not evaluations:
-            raise RunError(f"{path} has no evaluation yet; the first is made before the first step")
-        return [(run.name, evaluations)]
-    if not path.is_dir():
-        raise RunError(f"{path} {why_not(path)}")
+        lacking = "has no evaluation yet; the first is made before the first step"
+    else:
+        evaluations = results(path, warn)
+        lacking = "holds neither a run nor a finished result of `simplerl eval`" if path.is_dir() else why_not(path)
+    if not evaluations:
+        raise RunError(f"{path} {lacking}")
+    return evaluations
+
+
+def series(path: Path, warn: Callable[[str], None]) -> list[tuple[str, list[Evaluation]]]:
+    """Return (name, evaluations that differ in the weights alone, by step): of a run directory one series, of a
+    directory of results one for each run, benchmark and protocol in it. `warn` and errors as in `evaluations_in`.
+    """
+    evaluations = evaluations_in(path, warn)
+    if is_run(path):
+        return [(Run(path).name, evaluations)]
     groups = defaultdict[tuple[str, ...], list[Evaluation]](list)
-    for evaluation in results(path, warn):
-        groups[_group(evaluation)].append(evaluation)
-    if not groups:
-        raise RunError(f"{path} holds neither a run nor a finished result of `simplerl eval`")
+    for one in evaluations:
+        model = one.label.rpartition("@")[0] if one.step is not None else one.label
+        same = (one.protocol.get(key) for key in (*HOW, "data_sha256", "problems"))
+        # Models that are not of a run make a series each: one label may stand for two sets of weights.
+        home = str(one.home) if one.step is None else ""
+        groups[(model, one.benchmark, *map(str, same), home)].append(one)
     return [(" ".join(key[:2]), sorted(group, key=lambda one: one.step or 0)) for key, group in groups.items()]
 
 
@@ -677,15 +688,6 @@ def results(path: Path, warn: Callable[[str], None] | None = None) -> list[Evalu
     return evaluations
 
 
-def _group(evaluation: Evaluation) -> tuple[str, ...]:
-    """Return what evaluations of one series have in common."""
-    of_run = evaluation.step is not None
-    model = evaluation.label.rpartition("@")[0] if of_run else evaluation.label
-    same = (evaluation.protocol.get(key) for key in (*HOW, "data_sha256", "problems"))
-    # Models that are not of a run make a series each: one label may stand for two sets of weights.
-    return (model, evaluation.benchmark, *map(str, same), "" if of_run else str(evaluation.home))
-
-
 def choose(
     items: Sequence[Any],
     steps: str,
@@ -695,18 +697,14 @@ def choose(
 
     Raises ConfigError for anything else, and with the sentence of `missing` for a step that is not there.
     """
-    chosen: set[int] = set()
+    every, chosen = range(len(items)), set[int]()
+    named = {"all": every, "first": every[:1], "last": every[-1:]}
     for part in (part.strip() for part in steps.split(",")):
-        if part == "all":
-            chosen |= set(range(len(items)))
-        elif part in ("first", "last"):
-            chosen.add(0 if part == "first" else len(items) - 1)
-        elif part.isdecimal():
-            indices = {index for index, item in enumerate(items) if item.step == int(part)}
-            if not indices:
-                there = ", ".join(str(item.step) for item in items if item.step is not None) or "no steps"
-                raise ConfigError(f"--steps: {missing(part, there)}")
-            chosen |= indices
-        else:
+        if part not in named and not part.isdecimal():
             raise ConfigError(f"--steps must be all, first, last or numbers such as 0,50,100; got {steps!r}")
+        indices = named[part] if part in named else [index for index in every if items[index].step == int(part)]
+        if not indices:
+            there = ", ".join(str(item.step) for item in items if item.step is not None) or "no steps"
+            raise ConfigError(f"--steps: {missing(part, there)}")
+        chosen |= {*indices}
     return [items[index] for index in sorted(chosen)]

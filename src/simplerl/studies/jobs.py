@@ -54,46 +54,36 @@ def table_of(experiment: Experiment, variant: Variant) -> dict[str, Any]:
 def plan(experiment: Experiment, *, seeds: int, directory: Path) -> list[Job]:
     """Return the runs of an experiment, seed by seed so that an early end leaves complete seeds.
 
-    Raises RunError where a run is there that was made with other settings, ConfigError where settings do not work.
+    Preparations come first, each waiting for the one before; runs whose settings speak of the study's directory wait
+    for the last of them, and one that begins from a fine-tuned model for its fine-tuning. Raises RunError where a run
+    is there that was made with other settings, ConfigError where settings do not work.
     """
-    prepared = _prepared(experiment, directory)
-    waiting = next((job.name for job in reversed(prepared) if job.state != "done"), "")
-    pairs = itertools.product(range(seeds), experiment.variants)
-    jobs = [job for seed, variant in pairs for job in _jobs(experiment, variant, seed, directory, waiting)]
-    return [*prepared, *jobs]
-
-
-def _prepared(experiment: Experiment, directory: Path) -> list[Job]:
-    """Return the jobs of the preparations, each waiting for the one before."""
     jobs: list[Job] = []
+    waiting = ""
     for each in experiment.prepare:
         path, log = directory / "prepared" / slug(each.name), directory / "logs" / f"{slug(each.name)}.log"
+        command = (sys.executable, "-m", "simplerl", *_filled(each.command, directory))
         state: Literal["new", "done"] = "done" if (directory / each.done).exists() else "new"
-        command = (sys.executable, "-m", "simplerl", *(_filled(word, directory) for word in each.command))
-        after = jobs[-1].name if jobs and jobs[-1].state != "done" else ""
-        jobs.append(Job(label=each.name, seed=0, path=path, log=log, command=command, state=state, after=after))
+        jobs.append(Job(label=each.name, seed=0, path=path, log=log, command=command, state=state, after=waiting))
+        waiting = jobs[-1].name if state == "new" else ""
+    waiting = next((job.name for job in reversed(jobs) if job.state == "new"), "")
+    for seed, variant in itertools.product(range(seeds), experiment.variants):
+        recipe, table = variant.recipe or experiment.recipe, merge(table_of(experiment, variant), {"seed": seed})
+        after = waiting if "{directory}" in json.dumps(table) else ""
+        if not variant.before:
+            jobs.append(_job(experiment.stage, recipe, table, variant.label, directory, after))
+            continue
+        imitating = merge(merge(experiment.overrides, variant.before), {"seed": seed})
+        first = _job("sft", recipe, imitating, f"{variant.label} (SFT)", directory, after)
+        table = merge(table, {"model": str(first.path.resolve())})
+        job = _job("train", recipe, table, variant.label, directory, first.name)
+        jobs += [job] if job.state == "done" else [first, job]
     return jobs
 
 
 def _filled(value: Any, directory: Path) -> Any:
     """Return a setting, or tables of settings, with the study's directory in the place of `{directory}`."""
     return json.loads(json.dumps(value).replace("{directory}", json.dumps(str(directory.resolve()))[1:-1]))
-
-
-def _jobs(experiment: Experiment, variant: Variant, seed: int, directory: Path, waiting: str) -> list[Job]:
-    """Return the run of a variant and a seed, and before it the fine-tuning that it begins from, if needed.
-
-    Where its settings speak of the study's directory it begins after the job `waiting`.
-    """
-    recipe, table = variant.recipe or experiment.recipe, merge(table_of(experiment, variant), {"seed": seed})
-    after = waiting if "{directory}" in json.dumps(table) else ""
-    if not variant.before:
-        return [_job(experiment.stage, recipe, table, variant.label, directory, after)]
-    imitating = merge(merge(experiment.overrides, variant.before), {"seed": seed})
-    first = _job("sft", recipe, imitating, f"{variant.label} (SFT)", directory, after)
-    begun = merge(table, {"model": str(first.path.resolve())})
-    job = _job("train", recipe, begun, variant.label, directory, first.name)
-    return [job] if job.state == "done" else [first, job]
 
 
 def _job(
