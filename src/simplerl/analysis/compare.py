@@ -202,7 +202,7 @@ def _sets(problems: Sequence[str], most: int, right_P2: np.ndarray) -> dict[str,
     above_PM = np.stack([is_P & ~was_P, was_P & ~is_P, was_P & is_P], 1).astype(float)
     below_PM = np.stack([~was_P, was_P, was_P | is_P], 1).astype(float)
     shares = ("expansion", "shrinkage", "overlap")
-    sets = {name: [problems[i] for i in np.flatnonzero(own_P)] for name, own_P in members.items()}
+    sets = {name: [problems[i] for i in np.flatnonzero(own_P).tolist()] for name, own_P in members.items()}
     return {"k": most, **sets, "figures": ratio_figures(above_PM, below_PM, shares, shares=shares)}
 
 

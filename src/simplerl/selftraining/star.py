@@ -41,6 +41,7 @@ from simplerl.prm import load_prm, vocabulary_hash
 from simplerl.rewards import make_reward
 from simplerl.rollout.groups import Prompted, Rollout
 from simplerl.runs.files import json_line, write_atomic, writing
+from simplerl.runs.responses import response_columns
 from simplerl.train.batch import build_batch
 from simplerl.train.components import Components, Inputs, build_components
 from simplerl.train.learner import Learner, StepResult, means
@@ -283,6 +284,9 @@ WITHOUT_LEARNING: dict[str, Any] = {
     "learner": {"prompts_per_update": 0},
 }
 
+#: What is written of a response, of the columns of a record.
+COLUMNS = ("question", "response", "answer", "problem_id", "level", "sample", "verdict", "stop_reason")
+
 
 def sample(
     config: Config, output: Path, *, everything: bool, say: Callable[[str], None], inputs: Inputs | None = None
@@ -306,23 +310,13 @@ def sample(
         problems, chunk = parts.sampler.problems, config.sampling.prompts_per_step
         for start in range(0, len(problems), chunk):
             groups = parts.rollout.sample_groups(problems[start : start + chunk], purpose="sample", step=0)
-            for trajectory in (t for group in groups for t in group.trajectories):
-                counts[trajectory.verdict.status] += 1
-                ended = trajectory.completion.stop_reason != "length"
-                if everything or (trajectory.verdict.correct and ended):
-                    row = {
-                        "question": trajectory.problem.question,
-                        "response": trajectory.completion.text,
-                        "answer": trajectory.problem.answer,
-                        "problem_id": trajectory.problem.id,
-                        "level": trajectory.problem.level,
-                        "sample": trajectory.sample,
-                        "verdict": trajectory.verdict.status,
-                        "stop_reason": trajectory.completion.stop_reason,
-                        "tokens": len(trajectory.completion.token_ids),
-                        "model": config.model,
-                    }
-                    lines.append(json_line(row))
+            for t in (t for group in groups for t in group.trajectories):
+                counts[t.verdict.status] += 1
+                if everything or (t.verdict.correct and t.completion.stop_reason != "length"):
+                    response = t.completion
+                    own = response_columns(t.problem, t.sample, response.text, response.stop_reason, t.verdict)
+                    row = {name: own[name] for name in COLUMNS}
+                    lines.append(json_line({**row, "tokens": len(response.token_ids), "model": config.model}))
             say(f"{min(start + chunk, len(problems))}/{len(problems)} problems, {len(lines)} responses kept")
     if not lines:
         raise DataError(
