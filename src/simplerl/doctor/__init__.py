@@ -101,21 +101,19 @@ def observe(run: "Run") -> tuple[Observation, tuple[int, ...], tuple[str, ...]]:
     else:
         records = {step: run.records(step) for step in run.steps}
     warnings = dict.fromkeys(run.damage)
-    figures: dict[int, dict[str, Any]] = {step: dict(line) for step, line in run.lines.items()}
-    examples, looked = {}, []
-    for step in spread(sorted(records), LOOKS):
+    observed, looked = Observation(config=flatten(run.config), stage=run.stage), []
+    chosen = spread(sorted(records), LOOKS)
+    for step in sorted({*run.lines, *chosen}):
+        responses = []
         try:
-            responses = records[step].answers(MOST_EVALUATED if run.is_result else MOST_ROWS)
+            if step in chosen:
+                responses = records[step].answers(MOST_EVALUATED if run.is_result else MOST_ROWS)
         except RunError as error:
             warnings[f"{error}: left out"] = None
-            continue
-        seen, examples[step] = step_features(step, responses)
-        if seen:
-            figures[step] = {**figures.get(step, {}), **seen}
-            looked.append(step)
-    observed = Observation(config=flatten(run.config), stage=run.stage)
-    for step in sorted(figures):
-        observed.add(step, figures[step], examples.get(step))
+        seen, examples = step_features(step, responses)
+        looked += [step] if seen else []
+        if seen or step in run.lines:
+            observed.add(step, {**run.lines.get(step, {}), **seen}, examples)
     return observed, tuple(looked), tuple(warnings)
 
 
