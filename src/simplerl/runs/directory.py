@@ -56,7 +56,9 @@ class RunDirectory(LockedDirectory):
     def check(self, *, resume: bool) -> None:
         """Raise RunError where there is a run already, or with `resume` where there is none. Writes nothing."""
         exists, problem = (self.path / "config.json").exists(), ""
-        if self.path.exists() and not self.path.is_dir():
+        if any("\ud800" <= letter <= "\udfff" for letter in str(self.path)):
+            problem = "is not UTF-8, and a tokenizer cannot be saved there; choose another --output-dir"
+        elif self.path.exists() and not self.path.is_dir():
             problem = "is a file; choose another --output-dir"
         elif exists and not resume:
             problem = "already holds a run. Continue it with --resume, or choose another name with --output-dir"
