@@ -497,17 +497,20 @@ def read_responses(path: Path, loaded: Loaded) -> list[Given]:
 
 
 def score(
-    given: Sequence[Given],
-    loaded: Loaded,
     source: Path,
-    *,
+    loaded: Loaded,
     settings: Settings,
-    tokenizer: PreTrainedTokenizerBase | None,
     output: Path,
-    on_done: Callable[[], None],
-) -> ResultDirectory:
-    """Judge the responses of the file `source`; write them and their figures. Only a tokenizer tells lengths."""
+    listener: Listener,
+    *,
+    tokenizer: PreTrainedTokenizerBase | None,
+) -> Path:
+    """Judge the responses in a file, write them with their figures, and return the directory of the result.
+
+    What a problem's own judge decides does not go to the verifier. Only a tokenizer tells lengths.
+    """
     name, policy = loaded.benchmark.name, settings.policy or loaded.benchmark.policy
+    given = read_responses(source, loaded)
     samples = max(Counter(item.problem.id for item in given).values())
     check_ks(settings.ks, samples, name)
     texts = "".join(f"{item.problem.id}\x1f{item.sample}\x1f{item.response}\x1e" for item in given)
@@ -525,31 +528,25 @@ def score(
         "seed": None,
         "responses_sha256": hashlib.sha256(texts.encode("utf-8", "surrogatepass")).hexdigest(),
     }
-    with ResultDirectory(output / slug(source.stem) / slug(name) / key_of("responses", record)) as directory:
-        directory.begin(record, overwrite=True)
-        write_rows(directory.path / RESPONSES, _judged(given, policy, tokenizer, on_done))
-        directory.finish(figures(ResponseFile(directory.path / RESPONSES).answers(), ks=settings.ks), {})
-    return directory
-
-
-def _judged(
-    given: Sequence[Given], policy: str, tokenizer: PreTrainedTokenizerBase | None, on_done: Callable[[], None]
-) -> list[dict[str, Any]]:
-    """Return the rows of a file of responses; what a problem's own judge decides does not go to the verifier."""
+    listener.phase(f"{source.name} on {name}", len(given), 0)
     rows = []
     with (
+        ResultDirectory(output / slug(source.stem) / slug(name) / key_of("responses", record)) as directory,
         VerifierPool(policy, workers=1, lenient=("unfinished",)) as pool,
         ThreadPoolExecutor(os.cpu_count()) as threads,
     ):
-        judged = threads.map(lambda item: own_verdict(item.problem, item.response, policy), given)
+        directory.begin(record, overwrite=True)
+        own = threads.map(lambda item: own_verdict(item.problem, item.response, policy), given)
         asked = [
             verdict or pool.submit(item.response, item.problem.answer, item.problem.question)
-            for item, verdict in zip(given, judged, strict=True)
+            for item, verdict in zip(given, own, strict=True)
         ]
         for item, verdict in zip(given, asked, strict=True):
             row = response_columns(*item, verdict if isinstance(verdict, Verdict) else verdict.result())
             if tokenizer:
                 row["token_ids"] = tokenizer.encode(row["response"], add_special_tokens=False)
             rows.append(row)
-            on_done()
-    return rows
+            listener.advance()
+        write_rows(directory.path / RESPONSES, rows)
+        directory.finish(figures(ResponseFile(directory.path / RESPONSES).answers(), ks=settings.ks), {})
+    return directory.path

@@ -27,6 +27,9 @@ from simplerl.train.run import changes
 #: Keys in which a run that is there may differ from the one that is wanted: they change nothing that it finds out.
 FREE = ("output_dir", "checkpoint.", "tracking.", "rollout.max_rows", "verifier.workers")
 
+#: How a child is started.
+COMMAND = (sys.executable, "-m", "simplerl")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
@@ -59,50 +62,41 @@ def plan(experiment: Experiment, *, seeds: int, directory: Path) -> list[Job]:
     is there that was made with other settings, ConfigError where settings do not work.
     """
     jobs: list[Job] = []
-    waiting = ""
+
+    def job(stage: str, recipe: str, table: Mapping[str, Any], label: str, after: str) -> Job:
+        table = _filled(table, directory)
+        config = resolve(recipe, table)
+        name = f"{slug(label)}_seed{config.seed}"
+        path, log = directory / "runs" / name, directory / "logs" / f"{name}.log"
+        state = state_of(path, config)
+        plugins = [word for plugin in config.plugins for word in ("--plugin", plugin.name)]
+        own = [*arguments(table), *plugins, "--output-dir", str(path), *["--resume"] * (state == "half")]
+        command = (*COMMAND, stage, recipe, *own)
+        return Job(label=label, seed=config.seed, path=path, log=log, command=command, state=state, after=after)
+
     for each in experiment.prepare:
         path, log = directory / "prepared" / slug(each.name), directory / "logs" / f"{slug(each.name)}.log"
-        command = (sys.executable, "-m", "simplerl", *_filled(each.command, directory))
+        command = (*COMMAND, *_filled(each.command, directory))
         state: Literal["new", "done"] = "done" if (directory / each.done).exists() else "new"
-        jobs.append(Job(label=each.name, seed=0, path=path, log=log, command=command, state=state, after=waiting))
-        waiting = jobs[-1].name if state == "new" else ""
-    waiting = next((job.name for job in reversed(jobs) if job.state == "new"), "")
+        after = jobs[-1].name if jobs and jobs[-1].state == "new" else ""
+        jobs.append(Job(label=each.name, seed=0, path=path, log=log, command=command, state=state, after=after))
+    waiting = next((each.name for each in reversed(jobs) if each.state == "new"), "")
     for seed, variant in itertools.product(range(seeds), experiment.variants):
         recipe, table = variant.recipe or experiment.recipe, merge(table_of(experiment, variant), {"seed": seed})
         after = waiting if "{directory}" in json.dumps(table) else ""
         if not variant.before:
-            jobs.append(_job(experiment.stage, recipe, table, variant.label, directory, after))
+            jobs.append(job(experiment.stage, recipe, table, variant.label, after))
             continue
         imitating = merge(merge(experiment.overrides, variant.before), {"seed": seed})
-        first = _job("sft", recipe, imitating, f"{variant.label} (SFT)", directory, after)
-        table = merge(table, {"model": str(first.path.resolve())})
-        job = _job("train", recipe, table, variant.label, directory, first.name)
-        jobs += [job] if job.state == "done" else [first, job]
+        first = job("sft", recipe, imitating, f"{variant.label} (SFT)", after)
+        begun = job("train", recipe, merge(table, {"model": str(first.path.resolve())}), variant.label, first.name)
+        jobs += [begun] if begun.state == "done" else [first, begun]
     return jobs
 
 
 def _filled(value: Any, directory: Path) -> Any:
     """Return a setting, or tables of settings, with the study's directory in the place of `{directory}`."""
     return json.loads(json.dumps(value).replace("{directory}", json.dumps(str(directory.resolve()))[1:-1]))
-
-
-def _job(
-    stage: Literal["train", "star", "sft"],
-    recipe: str,
-    table: Mapping[str, Any],
-    label: str,
-    directory: Path,
-    after: str = "",
-) -> Job:
-    table = _filled(table, directory)
-    config = resolve(recipe, table)
-    name = f"{slug(label)}_seed{config.seed}"
-    path, log = directory / "runs" / name, directory / "logs" / f"{name}.log"
-    state = state_of(path, config)
-    plugins = [word for plugin in config.plugins for word in ("--plugin", plugin.name)]
-    own = [*arguments(table), *plugins, "--output-dir", str(path), *["--resume"] * (state == "half")]
-    command = (sys.executable, "-m", "simplerl", stage, recipe, *own)
-    return Job(label=label, seed=config.seed, path=path, log=log, command=command, state=state, after=after)
 
 
 def arguments(table: Mapping[str, Any]) -> list[str]:
