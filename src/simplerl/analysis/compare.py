@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from simplerl.analysis.estimates import Estimate
 from simplerl.core.errors import RunError
 from simplerl.core.seeds import generator
 from simplerl.core.types import UNDECIDED
@@ -275,8 +276,8 @@ def to_csv(evaluations: Sequence[Evaluation]) -> str:
         cells: dict[str, Any] = {"model": model}
         for column in CSV_COLUMNS:
             figure, factor = column.replace("pass_acc", "any_correct"), 100 if column.endswith("acc") else 1
-            values = {name: one.figures[figure]["value"] for name, one in row.items()}
-            known = {name: factor * value for name, value in values.items() if value is not None}
+            values = {name: Estimate.of(one.figures.get(figure)).value for name, one in row.items()}
+            known = {name: factor * value for name, value in values.items() if not math.isnan(value)}
             cells |= {f"{name}_{column}": round(value, 4) for name, value in known.items()}
             if counted := [value for name, value in known.items() if "@" not in name]:
                 cells[f"avg_{column}"] = round(sum(counted) / len(counted), 4)

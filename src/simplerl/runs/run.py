@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pyarrow
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, TypeAdapter, ValidationError, create_model
 
 from simplerl.core.errors import ConfigError, RunError
 from simplerl.runs.files import MANIFEST, JsonLines, flatten, slug
@@ -44,9 +44,21 @@ DEEPEST, MOST_DIRECTORIES, LARGEST_JSON = 8, 20_000, 50_000_000
 #: What a run's own evaluations are called where others have the name of a benchmark.
 HELD_OUT = "held-out"
 
-#: What every version has written of a result.
-_PROTOCOL_KEYS = ("label", "benchmark", "samples", "problems", "template", "sampling", "seed")
-_FIGURES_KEYS = ("problems", "samples", "acc", "pass@k", "boxed_acc", "verdicts")
+_STRICT: Any = {"__config__": ConfigDict(strict=True)}
+_NAMED = create_model("_NAMED", **_STRICT, name=(str, ...))
+_FIGURE = create_model("_FIGURE", **_STRICT, value=(float | None, ...))
+#: What everybody relies on in the files of a result, as every version has written it.
+_FORMS = {
+    PROTOCOL: create_model(
+        PROTOCOL, **_STRICT, label=(str, ...), benchmark=(str, ...), samples=(int, ...), problems=(int, ...),
+        template=(_NAMED, ...), sampling=(dict[str, Any], ...), seed=(int | None, ...),
+        policy=(str | None, None), environment=(_NAMED | None, None),
+    ),
+    FIGURES: create_model(
+        FIGURES, **_STRICT, problems=(int, ...), samples=(int, ...), verdicts=(dict[str, int], ...),
+        acc=(_FIGURE, ...), boxed_acc=(_FIGURE, ...), tokens=(_FIGURE, ...), **{"pass@k": (dict[str, _FIGURE], ...)},
+    ),
+}  # fmt: skip
 
 #: The behaviours of SimpleRL-Zoo (arXiv 2503.18892); `simplerl.behaviours.judging` says what they are.
 BEHAVIOURS = ("backtracking", "verification", "subgoal_setting", "enumeration")
@@ -430,10 +442,14 @@ class Run:
             self._damaged(f"{self.path} is not finished (no {lacking}); evaluate again to go on with it")
             return ()
         protocol, figures = self._table(PROTOCOL, required=True), unified(self._table(FIGURES, required=True))
-        for name, table, keys in ((PROTOCOL, protocol, _PROTOCOL_KEYS), (FIGURES, figures, _FIGURES_KEYS)):
-            if lacking := ", ".join(key for key in keys if key not in table):
+        for name, table in ((PROTOCOL, protocol), (FIGURES, figures)):
+            try:
+                _FORMS[name].model_validate(table)
+            except ValidationError as error:
+                first = error.errors()[0]
+                wrong = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
                 if not any(str(self.path / name) in sentence for sentence in self._said):
-                    self._damaged(f"{self.path / name} is not of an evaluation by this version (no {lacking})")
+                    self._damaged(f"{self.path / name} is not of an evaluation by this version ({wrong})")
                 return ()
         step, names = protocol.get("step"), {name: str(protocol[name]) for name in ("label", "benchmark")}
         step = step if isinstance(step, int) else None
@@ -582,8 +598,9 @@ def unified(figures: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("tokens", "stop_tokens", "answer_ratio", "clip_ratio"):
         if name in table and not isinstance(table[name], dict):
             table[name] = {"value": table[name], "low": None, "high": None, "problems": table.get("problems")}
-    if isinstance(table.get("further"), list):
-        table["further"] = [unified(other) for other in table["further"] if isinstance(other, dict)]
+    if "further" in table:
+        others = table["further"] if isinstance(table["further"], list) else ()
+        table["further"] = [unified(other) for other in others if isinstance(other, dict)]
     return table
 
 
@@ -594,7 +611,8 @@ def how(protocol: Mapping[str, Any]) -> str:
     """Return in words how a model was measured, as far as the protocol says it (not of responses made elsewhere)."""
     s, p = protocol["sampling"], protocol
     said = [p["template"]["name"], f"t {s.get('temperature')}", f"n {p['samples']}", f"max {s.get('max_new_tokens')}"]
-    said += [f"{p['problems']} problems", f"seed {p['seed']}", p.get("policy"), p.get("environment", {}).get("name")]
+    environment = p.get("environment") or {}
+    said += [f"{p['problems']} problems", f"seed {p['seed']}", p.get("policy"), environment.get("name")]
     return ", ".join(word for word in said if word and not word.endswith("None"))
 
 
