@@ -111,7 +111,9 @@ def fit(path: Path, *, metric: str = "eval/accuracy", over: str = "tokens", skip
     grid, end = np.geomspace(compute_N[0], compute_N[-1], 60), compute_N[-1:]
     heights = np.array([one(grid) for one in others])
     low, high = np.quantile(heights, [0.025, 0.975], axis=0).tolist() if others else ([], [])
-    seen_N, foretold = compute_N <= compute_N[-1] / 2, None  # What the first half of the compute foretells of the rest
+    # What the first half of the compute foretells of the rest; None where it has too few points.
+    foretold: dict[str, Any] | None = None
+    seen_N = compute_N <= compute_N[-1] / 2
     if seen_N.sum() >= len(NAMES):
         halves = _curves(compute_N[seen_N], value_N[seen_N], start, limit)
         foretold = {

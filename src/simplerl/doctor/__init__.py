@@ -101,10 +101,10 @@ def observe(run: "Run") -> tuple[Observation, tuple[int, ...], tuple[str, ...]]:
     else:
         records = {step: run.records(step) for step in run.steps}
     warnings = dict.fromkeys(run.damage)
-    observed, looked = Observation(config=flatten(run.config), stage=run.stage), []
+    observed, looked = Observation(config=flatten(run.config), stage=run.stage), list[int]()
     chosen = spread(sorted(records), LOOKS)
     for step in sorted({*run.lines, *chosen}):
-        responses = []
+        responses: list[Any] = []
         try:
             if step in chosen:
                 responses = records[step].answers(MOST_EVALUATED if run.is_result else MOST_ROWS)

@@ -45,8 +45,8 @@ DEEPEST, MOST_DIRECTORIES, LARGEST_JSON = 8, 20_000, 50_000_000
 HELD_OUT = "held-out"
 
 _STRICT: Any = {"__config__": ConfigDict(strict=True)}
-_NAMED = create_model("_NAMED", **_STRICT, name=(str, ...))
-_FIGURE = create_model("_FIGURE", **_STRICT, value=(float | None, ...))
+_NAMED: Any = create_model("_NAMED", **_STRICT, name=(str, ...))
+_FIGURE: Any = create_model("_FIGURE", **_STRICT, value=(float | None, ...))
 #: What everybody relies on in the files of a result, as every version has written it.
 _FORMS = {
     PROTOCOL: create_model(
