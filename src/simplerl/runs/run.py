@@ -47,6 +47,7 @@ HELD_OUT = "held-out"
 _STRICT: Any = {"__config__": ConfigDict(strict=True)}
 _NAMED: Any = create_model("_NAMED", **_STRICT, name=(str, ...))
 _FIGURE: Any = create_model("_FIGURE", **_STRICT, value=(float | None, ...))
+_AT_K: Any = {"pass@k": (dict[str, _FIGURE], ...)}
 #: What everybody relies on in the files of a result, as every version has written it.
 _FORMS = {
     PROTOCOL: create_model(
@@ -56,7 +57,7 @@ _FORMS = {
     ),
     FIGURES: create_model(
         FIGURES, **_STRICT, problems=(int, ...), samples=(int, ...), verdicts=(dict[str, int], ...),
-        acc=(_FIGURE, ...), boxed_acc=(_FIGURE, ...), tokens=(_FIGURE, ...), **{"pass@k": (dict[str, _FIGURE], ...)},
+        acc=(_FIGURE, ...), boxed_acc=(_FIGURE, ...), tokens=(_FIGURE, ...), **_AT_K,
     ),
 }  # fmt: skip
 
