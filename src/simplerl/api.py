@@ -188,7 +188,7 @@ def evaluate(
     from simplerl.cli.console import Bar
     from simplerl.core.registry import load_plugins
     from simplerl.core.settings import filled
-    from simplerl.evaluate.run import Settings, load_benchmarks, models_of, plan
+    from simplerl.evaluate.run import Settings, load_benchmarks, models_of
     from simplerl.evaluate.run import evaluate as run_evaluations
 
     load_plugins(map(str, _several(plugins)))
@@ -203,8 +203,8 @@ def evaluate(
     with Bar(quiet=quiet) as bar:
         targets = models_of(names, steps, bar.say)
         problems = load_benchmarks(questions, rules, Path(data_dir) if data_dir else None, bar.say)
-        jobs = plan(targets, problems, rules, Path(output_dir), bar)
-        return [Run(path) for path in run_evaluations(jobs, rules, bar, overwrite=overwrite)]
+        paths = run_evaluations(targets, problems, rules, Path(output_dir), bar, overwrite=overwrite)
+        return [Run(path) for path in paths]
 
 
 def verify(response: str, answer: str, *, question: str | None = None, policy: str = "boxed") -> Verdict:

@@ -147,7 +147,7 @@ def test_nothing_to_compare(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match=r"file is a file; give .*, or RUN@STEP"):
         sides(str(tmp_path / "file"))
-    with pytest.raises(RunError, match="no finished evaluation"):
+    with pytest.raises(RunError, match="nor a finished result"):
         sides(str(tmp_path))
     result(tmp_path / "m" / "1", "A", {"p": "rw"})
     result(tmp_path / "m" / "2", "A", {"p": "rr"}, seed=1)
@@ -165,6 +165,40 @@ def test_csv_has_the_originals_columns(tmp_path: Path) -> None:
     assert line["avg_acc"] == "62.5", "a benchmark with samples of its own counts once"
     columns = "acc pass_acc tokens keywords correct_tokens wrong_tokens clip_ratio stop_tokens stop_ratio box_ratio"
     assert [f"avg_{name}" for name in [*columns.split(), "repeat_ratio"]] == list(line)[-11:]
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("figures.json", {"acc": {"value": "high"}}),
+        ("figures.json", {"pass@k": {"1": 0.5}}),
+        ("figures.json", {"verdicts": []}),
+        ("protocol.json", {"template": {}}),
+        ("protocol.json", {"policy": 7}),
+        ("protocol.json", {"environment": "code"}),
+    ],
+)
+def test_a_result_of_other_types_is_left_out_by_name(name: str, change: dict, tmp_path: Path) -> None:
+    """The table of all results is written when an evaluation ends: a foreign file must not take that away."""
+    result(tmp_path / "1", "A", {"p": "rw"})
+    result(tmp_path / "2", "A", {"p": "rw"}, sampling={"temperature": 0.0})
+    file = tmp_path / "2" / name
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    said: list[str] = []
+    assert list(rows(results(tmp_path, said.append))) == ["A"]
+    (sentence,) = said
+    assert str(file) in sentence
+    assert next(iter(change)) in sentence
+
+
+def test_a_figure_that_is_missing_or_odd_is_an_empty_cell(tmp_path: Path) -> None:
+    result(tmp_path / "1", "A", {"p": "rw"})
+    file = tmp_path / "1" / "figures.json"
+    table = json.loads(file.read_text())
+    del table["repeat_ratio"]
+    file.write_text(json.dumps(table | {"keywords": [], "box_ratio": {"value": "x"}}))
+    (line,) = csv.DictReader(io.StringIO(to_csv(results(tmp_path))))
+    assert [line[f"b_{column}"] for column in ("acc", "repeat_ratio", "keywords", "box_ratio")] == ["50.0", "", "", ""]
 
 
 def test_protocols_do_not_hide_each_other(tmp_path: Path) -> None:

@@ -367,9 +367,12 @@ def test_an_algorithm_of_a_plugin(advantages: str, metric: str, message: str, id
 
 def test_the_children_of_a_study_load_the_plugin_of_what_they_name(ideas: Path, tmp_path: Path) -> None:
     from simplerl.core.registry import load_plugin
-    from simplerl.studies.jobs import _job
+    from simplerl.studies.experiment import Experiment
+    from simplerl.studies.jobs import plan
 
     load_plugin(str(ideas))
-    job = _job("train", "cub", {"reward": {"name": "shortness"}}, "label", tmp_path)
-    assert " ".join(job.command).count(f"--plugin {ideas}") == 1
-    assert "--plugin" not in _job("train", "cub", {}, "label", tmp_path).command
+    variants = [{"label": "mine", "overrides": {"reward": {"name": "shortness"}}}, {"label": "plain"}]
+    table = {"name": "x", "question": "?", "measures": ["accuracy"], "variants": variants}
+    mine, plain = plan(Experiment.model_validate(table), seeds=1, directory=tmp_path)
+    assert " ".join(mine.command).count(f"--plugin {ideas}") == 1
+    assert "--plugin" not in plain.command

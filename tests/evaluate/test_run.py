@@ -25,7 +25,6 @@ from simplerl.evaluate.run import (
     Target,
     evaluate,
     load_benchmarks,
-    plan,
     protocol_for,
     read_responses,
     split_name,
@@ -68,8 +67,7 @@ def run(problems: Path, output: Path, *, models=None, names=None, overwrite=Fals
     listener = Silent()
     loaded = load_benchmarks(names or [str(problems)], chosen, None, listener.say)
     found = models or targets("cub-qwen", recipe=RECIPE)
-    jobs = plan(found, loaded, chosen, output, listener)
-    return evaluate(jobs, chosen, listener, overwrite=overwrite), listener
+    return evaluate(found, loaded, chosen, output, listener, overwrite=overwrite), listener
 
 
 def content(path: Path) -> tuple[bytes, bytes]:

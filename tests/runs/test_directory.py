@@ -358,6 +358,12 @@ def test_a_run_is_judged_while_it_trains_and_resumes_as_ever(tmp_path: Path) -> 
         RunDirectory(tmp_path / "run").check(resume=False)
 
 
+def test_a_directory_that_no_tokenizer_can_be_saved_in_is_refused_at_once(tmp_path: Path) -> None:
+    """Not at the first checkpoint, after all the steps before it."""
+    with pytest.raises(RunError, match=r"is not UTF-8, and a tokenizer cannot be saved there; choose another"):
+        RunDirectory(tmp_path / os.fsdecode(b"runs\xff") / "run").check(resume=False)
+
+
 def test_a_folder_of_judgements_alone_is_not_an_empty_run(tmp_path: Path) -> None:
     with BehaviourDirectory(tmp_path / FOLDER) as directory:
         directory.record([judgement()])

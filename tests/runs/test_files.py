@@ -30,6 +30,13 @@ def test_replaces_a_file_at_once(tmp_path: Path) -> None:
     assert content(tmp_path) == {"a.json": "new"}
 
 
+def test_half_a_character_is_a_question_mark(tmp_path: Path) -> None:
+    """A directory's name that is not UTF-8 comes as one, and stands in tables and protocols."""
+    write_json(tmp_path / "a.json", {"path": os.fsdecode(b"runs/\xff")})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"path": "runs/?"}
+    assert content(tmp_path).keys() == {"a.json"}, "nothing half-written beside it"
+
+
 @pytest.mark.parametrize("call", ["open", "fsync", "replace"])
 def test_full_disk_leaves_the_old_file(call: str, tmp_path: Path, monkeypatch) -> None:
     path = tmp_path / "a.json"

@@ -82,6 +82,7 @@ def test_the_further_temperatures_are_mapped_too() -> None:
     table = unified({"accuracy": {"value": 1.0}, "further": [{"temperature": 0.0, "accuracy": {"value": 0.5}}]})
     assert table["further"] == [{"temperature": 0.0, "acc": {"value": 0.5}}]
     assert unified(table) == table, "the names of today stay"
+    assert [unified({"further": odd})["further"] for odd in (5, "x", None, [1])] == [[]] * 4, "nothing that can be read"
 
 
 def test_checkpoints_say_whether_they_are_complete(old: Path) -> None:

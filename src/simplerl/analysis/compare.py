@@ -16,8 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from simplerl.analysis.estimates import Estimate
 from simplerl.core.errors import RunError
 from simplerl.core.seeds import generator
+from simplerl.core.types import UNDECIDED
 from simplerl.ops.statistics import (
     difference_figure,
     mean_of_estimates,
@@ -27,8 +29,8 @@ from simplerl.ops.statistics import (
     sign_flip_test,
 )
 from simplerl.runs.files import flatten
-from simplerl.runs.responses import Answer, by_problem
-from simplerl.runs.run import HOW, Evaluation, Run, find_runs, how, is_run, results, why_not
+from simplerl.runs.responses import by_problem
+from simplerl.runs.run import HOW, Evaluation, Run, evaluations_in, find_runs, how, is_run, why_not
 
 #: Parts of a protocol that must be equal for a difference to be the models' own.
 FAIR = (*(name for name in HOW if name != "samples"), "data_sha256")
@@ -43,45 +45,33 @@ def sides(name: str) -> dict[str, Evaluation]:
     path = Path(name).expanduser()
     run, _, step = name.rpartition("@")
     if not path.exists() and run and step.isdecimal() and is_run(run):
-        return _of_run(Run(Path(run)), int(step))
-    if not path.is_dir():
+        evaluations = evaluations_in(Path(run))
+        there = ", ".join(str(one.step) for one in evaluations)
+        evaluations = [one for one in evaluations if one.step == int(step)]
+        if not evaluations:
+            raise RunError(f"{run} has no evaluation of step {step}; it has {there}")
+    elif not path.is_dir():
         raise RunError(f"{name} {why_not(path)}, or RUN@STEP for a run's evaluation")
-    if is_run(path):
-        return _of_run(Run(path), None)
-    there: dict[str, Evaluation] = {}
-    for one in results(path):
-        if one.benchmark in there:
+    else:
+        evaluations = evaluations_in(path)
+        evaluations = evaluations[-1:] if is_run(path) else evaluations
+    by_benchmark: dict[str, Evaluation] = {}
+    for one in evaluations:
+        if (other := by_benchmark.setdefault(one.benchmark, one)) is not one:
             raise RunError(
-                f"{path} holds more than one evaluation of {one.benchmark}: {there[one.benchmark].home} and "
-                f"{one.home}; give one of them, or the directory of one model"
+                f"{path} holds more than one evaluation of {one.benchmark}: {other.home} and {one.home}; give one of "
+                "them, or the directory of one model"
             )
-        there[one.benchmark] = one
-    if not there:
-        raise RunError(f"{path} holds no finished evaluation (responses.parquet with figures.json)")
-    return there
-
-
-def _of_run(run: Run, step: int | None) -> dict[str, Evaluation]:
-    by_step = _evaluated(run)
-    if not by_step:
-        raise RunError(f"{run.path} has no evaluation yet")
-    step = max(by_step) if step is None else step
-    if step not in by_step:
-        raise RunError(f"{run.path} has no evaluation of step {step}; it has {', '.join(map(str, by_step))}")
-    return {by_step[step].benchmark: by_step[step]}
-
-
-def _evaluated(run: Run) -> dict[int, Evaluation]:
-    return {one.step or 0: one for one in run.evaluations if one.path.exists()}
+    return by_benchmark
 
 
 def first_and_last(run: str) -> tuple[str, str]:
     """Return the two names that compare a run with itself: before training, and after the last evaluation."""
     if not is_run(run):
         raise RunError(f"{run} is not a run with evaluations; give two evaluations to compare")
-    steps = list(_evaluated(Run(Path(run))))
+    steps = [one.step for one in evaluations_in(Path(run))]
     if len(steps) < 2:
-        raise RunError(f"{run} has only {len(steps)} evaluation; there is nothing to compare yet")
+        raise RunError(f"{run} has only one evaluation; there is nothing to compare yet")
     return f"{run}@{steps[0]}", f"{run}@{steps[-1]}"
 
 
@@ -90,21 +80,35 @@ def compare(before: Evaluation, after: Evaluation) -> dict[str, Any]:
 
     Differences are after − before, with 95% bootstrap intervals over problems and a two-sided sign-flip test.
     """
-    first, second = (by_problem(answer for answer in one.answers() if answer.decided) for one in (before, after))
+    names = ("before", "after")
+    decided = [by_problem(answer for answer in one.answers() if answer.decided) for one in (before, after)]
     asked = [questions(one) for one in (before, after)]
     both = [problem for problem in asked[0] if problem in asked[1]]
-    other = {problem for problem in both if asked[0][problem] != asked[1][problem]}
-    shared = [p for p in both if p in first and p in second and p not in other]
+    same = [problem for problem in both if asked[0][problem] == asked[1][problem]]
+    shared = [problem for problem in same if all(problem in side for side in decided)]
     if not shared:
+        other = len(both) - len(same)
         raise RunError(
             f"{before.label} and {after.label} have no judged problem of {before.benchmark} in common"
-            + (f": {len(other)} have the same id, but another question or gold" if other else ": other data?")
+            + (f": {other} have the same id, but another question or gold" if other else ": other data?")
         )
-    pairs = [(first[problem], second[problem]) for problem in shared]
-    score_P2 = np.array([[_pass(a, 1), _pass(b, 1)] for a, b in pairs])
-    change_P = score_P2[:, 1] - score_P2[:, 0]
-    strict_P2 = np.array([[_pass(a, 1, strict=True), _pass(b, 1, strict=True)] for a, b in pairs])
-    sets = _sets(shared, pairs)
+    pairs = [[side[problem] for side in decided] for problem in shared]
+    n_P2 = np.array([[len(members) for members in pair] for pair in pairs])
+    right_P2 = np.array([[sum(a.correct for a in members) for members in pair] for pair in pairs])
+    strict_P2 = np.array([[sum(a.strictly_correct for a in members) for members in pair] for pair in pairs])
+    # Of as many samples on both sides, since with more of them more is solved by chance.
+    even_P = n_P2.min(1)
+    first_P2 = [
+        [sum(a.correct for a in members[:k]) for members in pair] for k, pair in zip(even_P, pairs, strict=True)
+    ]
+    change_P = np.diff(right_P2 / n_P2)[:, 0]
+
+    def by(part: str) -> dict[str, Any]:
+        name_P = np.array([getattr(pair[0][0], part) for pair in pairs])
+        return {str(name): difference_figure(change_P[name_P == name]) for name in np.unique(name_P) if name}
+
+    by_source = by("source")
+    sets = _sets(shared, int(even_P.max()), np.array(first_P2))
     return {
         "benchmark": before.benchmark,
         "before": before.label,
@@ -113,17 +117,17 @@ def compare(before: Evaluation, after: Evaluation) -> dict[str, Any]:
         "left_out": {
             "only_before": len(asked[0]) - len(both),
             "only_after": len(asked[1]) - len(both),
-            "other_question": len(other),
-            "undecided": len(both) - len(other) - len(shared),
+            "other_question": len(both) - len(same),
+            "undecided": len(same) - len(shared),
         },
         "unfair": unfair(before.protocol, after.protocol),
-        "acc": _both_sides(score_P2),
-        "acc_strict": _both_sides(strict_P2),
+        "acc": ratio_figures(right_P2 / n_P2, np.ones_like(n_P2), names, shares=names),
+        "acc_strict": ratio_figures(strict_P2 / n_P2, np.ones_like(n_P2), names, shares=names),
         "difference": difference_figure(change_P),
         "p_value": sign_flip_test(change_P),
-        "by_level": _by(change_P, [a[0].level for a, _ in pairs]),
-        "by_source": _by(change_P, sources) if len(set(sources := [a[0].source for a, _ in pairs])) > 1 else {},
-        **_curves(pairs),
+        "by_level": by("level"),
+        "by_source": by_source if len(by_source) > 1 else {},
+        **_curves(n_P2, right_P2),
         "sets": sets,
         "gained": sets["expansion"],
         "lost": sets["shrinkage"],
@@ -132,83 +136,65 @@ def compare(before: Evaluation, after: Evaluation) -> dict[str, Any]:
     }
 
 
-def _by(change_P: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
-    """Return the differences of the problems of each name."""
-    name_P = np.array(names)
-    return {str(name): difference_figure(change_P[name_P == name]) for name in np.unique(name_P) if name}
-
-
 def unfair(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """Return what differs between two protocols beside the model, as far as both say."""
     # A result says only of another environment that there is one; a run's own evaluation says little.
     before, after = ({"environment": "single-turn", **p} if "policy" in p else p for p in (before, after))
+
+    def short(value: Any) -> str:
+        text = value["name"] if isinstance(value, dict) and "name" in value else str(value)
+        return re.sub(r"\s+", " ", text)[:120]
+
     return [
-        f"{key}: {_short(before[key])} before, {_short(after[key])} after"
+        f"{key}: {short(before[key])} before, {short(after[key])} after"
         for key in FAIR
         if key in before and key in after and before[key] != after[key]
     ]
 
 
-def _short(value: Any) -> str:
-    text = value["name"] if isinstance(value, dict) and "name" in value else str(value)
-    return re.sub(r"\s+", " ", text)[:120]
-
-
-def _both_sides(score_P2: np.ndarray) -> dict[str, Any]:
-    sides = ("before", "after")
-    return ratio_figures(score_P2, np.ones_like(score_P2), sides, shares=sides)
-
-
-def _curves(pairs: Sequence[tuple[Sequence[Answer], Sequence[Answer]]]) -> dict[str, Any]:
+def _curves(n_P2: np.ndarray, right_P2: np.ndarray) -> dict[str, Any]:
     """Return the pass@k curves over k = 1, 2, 4 …, their difference, and where the curve of the base passes that of the
-    trained model, if it does. A point is over the problems that have k decided samples on both sides."""
-    even_P = np.array([min(map(len, pair)) for pair in pairs])
-    ks = powers_up_to(int(even_P.max()))
+    trained model, if it does, with an interval: where they cross in resampled problems (None: not up to the largest k),
+    and the share of resamples in which they do. A point is over the problems that have k decided samples on both sides.
+    """
+    ks = powers_up_to(int(n_P2.min(1).max()))
+    has_PK = n_P2.min(1)[:, None] >= np.array(ks)
     curve: dict[str, Any] = {}
-    change_PK = np.full((len(pairs), len(ks)), np.nan)
+    change_PK = np.full(has_PK.shape, np.nan)
     for index, k in enumerate(ks):
-        pass_P2 = np.array(
-            [[_pass(a, k), _pass(b, k)] for (a, b), even in zip(pairs, even_P, strict=True) if k <= even]
-        )
-        change_PK[even_P >= k, index] = change_P = pass_P2[:, 1] - pass_P2[:, 0]
+        n, right = n_P2[has_PK[:, index]], right_P2[has_PK[:, index]]
+        pass_P2 = right / n if k == 1 else np.vectorize(pass_at_k)(n, right, k)
+        change_PK[has_PK[:, index], index] = change_P = pass_P2[:, 1] - pass_P2[:, 0]
         before, after = pass_P2.mean(0).tolist()
         curve[str(k)] = {"before": before, "after": after, "difference": difference_figure(change_P)}
-    signs = [curve[str(k)]["difference"]["value"] for k in ks]
-    crossing = next((k for k, s in zip(ks, signs, strict=True) if signs[0] > 0 > s), None)
-    certain = crossing is not None and curve[str(crossing)]["difference"]["high"] < 0
-    interval = _crossing_interval(change_PK, ks)
-    return {"pass@k": curve, "crossing": crossing, "crossing_is_certain": certain, "crossing_interval": interval}
-
-
-def _crossing_interval(change_PK: np.ndarray, ks: Sequence[int], resamples: int = 1000) -> dict[str, Any]:
-    """Return where the curves cross in resampled problems: a 95% interval (None: not up to the largest k), and the
-    share of resamples in which they do. NaN: the problem has no such k."""
+    values = [point["difference"]["value"] for point in curve.values()]
+    crossing = next((k for k, value in zip(ks, values, strict=True) if values[0] > 0 > value), None)
     rng = generator(0, "crossing", len(change_PK))
-    draws = (change_PK[rng.integers(0, len(change_PK), len(change_PK))] for _ in range(resamples))
+    draws = (change_PK[rng.integers(0, len(change_PK), len(change_PK))] for _ in range(1000))
     mean_RK = np.array([np.nansum(drawn, 0) / np.maximum((~np.isnan(drawn)).sum(0), 1) for drawn in draws])
     crossed_RK = (mean_RK < 0) & (mean_RK[:, :1] > 0)
     first_R = np.where(crossed_RK.any(1), np.array(ks)[crossed_RK.argmax(1)], np.inf)
     ends = np.quantile(first_R, [0.025, 0.975], method="nearest").tolist()
     low, high = (int(end) if end < np.inf else None for end in ends)
-    return {"low": low, "high": high, "share": float(crossed_RK.any(1).mean())}
+    return {
+        "pass@k": curve,
+        "crossing": crossing,
+        "crossing_is_certain": crossing is not None and curve[str(crossing)]["difference"]["high"] < 0,
+        "crossing_interval": {"low": low, "high": high, "share": float(crossed_RK.any(1).mean())},
+    }
 
 
-def _sets(problems: Sequence[str], pairs: Sequence[tuple[Sequence[Answer], Sequence[Answer]]]) -> dict[str, Any]:
+def _sets(problems: Sequence[str], most: int, right_P2: np.ndarray) -> dict[str, Any]:
     """Return what became of the set of problems solved within k (MATH-Beyond, arXiv 2510.11653).
 
     `expansion`: solved after alone; `shrinkage`: before alone; of those solved by both, `consolidation`: after more
     often, `preservation`: the rest. k is the most that a problem has decided samples on both sides; of one with fewer
-    as many count on both: with more of them, more is solved by chance. `figures` are expansion as a share of what was
-    not solved before (where nothing was: pass@k), shrinkage of what was, and the overlap of the two sets (both /
-    either).
+    as many count on both. `figures` are expansion as a share of what was not solved before (where nothing was: pass@k),
+    shrinkage of what was, and the overlap of the two sets (both / either).
     """
-    even_P = [min(map(len, pair)) for pair in pairs]
-    right_P2 = np.array(
-        [[sum(a.correct for a in members[:k]) for members in pair] for k, pair in zip(even_P, pairs, strict=True)]
-    )
     was_P, is_P = (right_P2 > 0).T
     more_P = right_P2[:, 1] > right_P2[:, 0]
-    names = {
+    members = {
         "expansion": is_P & ~was_P,
         "shrinkage": was_P & ~is_P,
         "consolidation": was_P & is_P & more_P,
@@ -217,13 +203,8 @@ def _sets(problems: Sequence[str], pairs: Sequence[tuple[Sequence[Answer], Seque
     above_PM = np.stack([is_P & ~was_P, was_P & ~is_P, was_P & is_P], 1).astype(float)
     below_PM = np.stack([~was_P, was_P, was_P | is_P], 1).astype(float)
     shares = ("expansion", "shrinkage", "overlap")
-    sets = {name: [p for p, own in zip(problems, own_P, strict=True) if own] for name, own_P in names.items()}
-    return {"k": max(even_P), **sets, "figures": ratio_figures(above_PM, below_PM, shares, shares=shares)}
-
-
-def _pass(members: Sequence[Answer], k: int, *, strict: bool = False) -> float:
-    right = sum(a.strictly_correct if strict else a.correct for a in members)
-    return right / len(members) if k == 1 else pass_at_k(len(members), right, k)
+    sets = {name: [problems[i] for i in np.flatnonzero(own_P).tolist()] for name, own_P in members.items()}
+    return {"k": most, **sets, "figures": ratio_figures(above_PM, below_PM, shares, shares=shares)}
 
 
 def questions(evaluation: Evaluation) -> dict[str, tuple[str, str]]:
@@ -248,58 +229,39 @@ def rows(evaluations: Sequence[Evaluation]) -> dict[str, dict[str, Evaluation]]:
     model of the same name, and a further protocol, make rows of their own. Benchmarks with a sample count of their own
     (`aime24@32`) go with the model's first row that has room."""
     table: dict[str, dict[str, Evaluation]] = {}
-    keys: dict[str, tuple[Any, Any]] = {}
-    for one in sorted(evaluations, key=_order):
-        model, protocol = _key(one)
+    keys: dict[str, tuple[Any, Any]] = {}  # Row → (model, protocol); no protocol is known yet of one with room for any
+
+    def order(one: Evaluation) -> tuple[Any, ...]:
+        return (one.label.rpartition("@")[0] or one.label, one.step or 0, one.benchmark, one.home.name)
+
+    for one in sorted(evaluations, key=order):
+        # The label alone does not tell models apart; how the answer is found is the benchmark's own.
+        model = (one.label, one.protocol.get("weights_sha256") or one.protocol.get("model"))
         own = "@" in one.benchmark
-        name = next(
-            (
-                name
-                for name, (of_model, of_protocol) in keys.items()
-                if of_model == model and one.benchmark not in table[name] and (own or of_protocol in (None, protocol))
-            ),
-            None,
-        )
+        protocol = None if own else [one.protocol.get(key) for key in HOW if key != "policy"]
+        fitting = (row for row, (m, p) in keys.items() if m == model and (own or p in (None, protocol)))
+        name = next((row for row in fitting if one.benchmark not in table[row]), None)
         if name is None:
-            name = _free_name(one, table, twin=any(k[0][0] == model[0] and k[0] != model for k in keys.values()))
+            twin = any(m[0] == one.label and m != model for m, _ in keys.values())
+            base = f"{one.label} ({one.protocol.get('model')})" if twin else one.label
+            numbered = (f"{base} #{number}" for number in range(3, len(table) + 4))
+            name = next(row for row in (base, f"{base} ({how(one.protocol)})", *numbered) if row not in table)
             table[name], keys[name] = {}, (model, None)
         table[name][one.benchmark] = one
-        keys[name] = (model, keys[name][1] if own else protocol)
+        keys[name] = (model, protocol or keys[name][1])
     return table
-
-
-def _key(one: Evaluation) -> tuple[Any, Any]:
-    """Return what tells models apart (the label alone does not), and what tells their protocols apart; how the answer
-    is found is the benchmark's own."""
-    weights = one.protocol.get("weights_sha256") or one.protocol.get("model")
-    return (one.label, weights), [one.protocol.get(name) for name in HOW if name != "policy"]
-
-
-def _free_name(one: Evaluation, taken: Mapping[str, Any], *, twin: bool) -> str:
-    base = f"{one.label} ({one.protocol.get('model')})" if twin else one.label
-    numbered = (f"{base} #{number}" for number in range(3, len(taken) + 4))
-    return next(name for name in (base, f"{base} ({how(one.protocol)})", *numbered) if name not in taken)
-
-
-def _order(one: Evaluation) -> tuple[Any, ...]:
-    run, _, _ = one.label.rpartition("@")
-    return (run or one.label, one.step or 0, one.benchmark, one.home.name)
 
 
 def averages(row: Mapping[str, Evaluation]) -> dict[str, Any]:
     """Return the mean accuracy over a row's benchmarks (those with a sample count of their own left out, so that AIME24
     counts once), and the paper's average where its six are all there; each with a 95% interval."""
     plain = {name: one.figures["acc"] for name, one in row.items() if "@" not in name}
-    average = {"acc": _mean(list(plain.values()))}
+    parts = {"acc": list(plain.values())}
     if all(name in plain for name in PAPER_AVERAGE):
-        average["paper_acc"] = _mean([plain[name] for name in PAPER_AVERAGE])
-    return average
-
-
-def _mean(figures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    known = [f for f in figures if f["value"] is not None]
-    ends = mean_of_estimates(known) if known else [math.nan] * 3
-    return dict(zip(("value", "low", "high"), ends, strict=True))
+        parts["paper_acc"] = [plain[name] for name in PAPER_AVERAGE]
+    known = {name: [figure for figure in part if figure["value"] is not None] for name, part in parts.items()}
+    ends = {name: mean_of_estimates(part) if part else [math.nan] * 3 for name, part in known.items()}
+    return {name: dict(zip(("value", "low", "high"), three, strict=True)) for name, three in ends.items()}
 
 
 def to_csv(evaluations: Sequence[Evaluation]) -> str:
@@ -313,14 +275,12 @@ def to_csv(evaluations: Sequence[Evaluation]) -> str:
     for model, row in table.items():
         cells: dict[str, Any] = {"model": model}
         for column in CSV_COLUMNS:
-            factor = 100 if column in ("acc", "pass_acc") else 1
-            figures = {
-                name: one.figures["any_correct" if column == "pass_acc" else column] for name, one in row.items()
-            }
-            known = {name: factor * f["value"] for name, f in figures.items() if f["value"] is not None}
+            figure, factor = column.replace("pass_acc", "any_correct"), 100 if column.endswith("acc") else 1
+            values = {name: Estimate.of(one.figures.get(figure)).value for name, one in row.items()}
+            known = {name: factor * value for name, value in values.items() if not math.isnan(value)}
             cells |= {f"{name}_{column}": round(value, 4) for name, value in known.items()}
-            values = [value for name, value in known.items() if "@" not in name]
-            cells |= {f"avg_{column}": round(sum(values) / len(values), 4)} if values else {}
+            if counted := [value for name, value in known.items() if "@" not in name]:
+                cells[f"avg_{column}"] = round(sum(counted) / len(counted), 4)
         writer.writerow(cells)
     return output.getvalue()
 
@@ -334,7 +294,7 @@ def markdown(table: Sequence[Sequence[str]]) -> str:
 
 # -- what came of runs, with what they were set to and ran on --------------------------------------------------------
 
-#: Settings that say where a run is and not what it is.
+#: How settings begin that say where a run is and not what it is.
 ASIDE = ("output_dir", "seed", "tracking.", "doctor.", "checkpoint.")
 
 
@@ -348,44 +308,34 @@ def tracked(directory: Path, warn: Callable[[str], None] = lambda message: None)
     runs = [run for run in find_runs(directory, warn) if not run.is_result and run.lines]
     if not runs:
         raise RunError(f"{directory} holds no run with recorded steps; of results, give two to compare")
-    settings = [
-        {k: v for k, v in flatten(run.config).items() if not any(k == a or k.startswith(a) for a in ASIDE)}
+    written = [
+        {key: json.dumps(value) for key, value in sorted(flatten(run.config).items()) if not key.startswith(ASIDE)}
         for run in runs
     ]
-    keys = sorted({key for each in settings for key in each})
     # A setting that an older version did not write is no difference.
-    values = {key: [json.dumps(each[key]) for each in settings if key in each] for key in keys}
-    usual = {key: Counter(written).most_common(1)[0][0] for key, written in values.items()}
-    differing = [key for key in keys if len(set(values[key])) > 1]
-    return {
-        "usual": {key: json.loads(written) for key, written in usual.items()},
-        "runs": [
-            _row(run, directory, {k: own[k] for k in differing if k in own and json.dumps(own[k]) != usual[k]})
-            for run, own in zip(runs, settings, strict=True)
-        ],
-    }
-
-
-def _row(run: Run, directory: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
-    session = run.environment[-1] if run.environment else {}
-    packages = session.get("packages")
-    figures = {one.step or 0: one.figures.get("acc") for one in run.evaluations if one.figures}
-    return {
-        "name": run.path.relative_to(directory).as_posix() if run.path != directory else run.name,
-        "path": str(run.path),
-        "seed": run.setting("seed"),
-        "steps": run.last_step,
-        "finished": run.finished,
-        "settings": settings,
-        "versions": {
-            **(packages if isinstance(packages, dict) else {}),
-            **{key: session.get(key) for key in ("python", "git_commit", "platform")},
-        },
-        "base": figures.get(0),
-        "final": figures[max(figures)] if figures else None,
-        "tokens": run.total("tokens/sampled"),
-        "seconds": run.total("time/step"),
-    }
+    keys = sorted({key for each in written for key in each})
+    usual = {key: Counter(each[key] for each in written if key in each).most_common(1)[0][0] for key in keys}
+    table = []
+    for run, own in zip(runs, written, strict=True):
+        session = run.environment[-1] if run.environment else {}
+        packages = session.get("packages")
+        versions = dict(packages) if isinstance(packages, dict) else {}
+        figures = {one.step or 0: one.figures.get("acc") for one in run.evaluations if one.figures}
+        row = {
+            "name": run.path.relative_to(directory).as_posix() if run.path != directory else run.name,
+            "path": str(run.path),
+            "seed": run.setting("seed"),
+            "steps": run.last_step,
+            "finished": run.finished,
+            "settings": {key: json.loads(value) for key, value in own.items() if value != usual[key]},
+            "versions": versions | {key: session.get(key) for key in ("python", "git_commit", "platform")},
+            "base": figures.get(0),
+            "final": figures[max(figures)] if figures else None,
+            "tokens": run.total("tokens/sampled"),
+            "seconds": run.total("time/step"),
+        }
+        table.append(row)
+    return {"usual": {key: json.loads(value) for key, value in usual.items()}, "runs": table}
 
 
 def summarise(path: Path, *, seconds: float) -> dict[str, Any]:
@@ -411,7 +361,5 @@ def summarise(path: Path, *, seconds: float) -> dict[str, Any]:
         "ended_by": "token_budget" if by_budget else "steps",
         "seconds": seconds,
         "tokens": {"sampled": sampled, "useful": useful},
-        "undecided": sum(
-            line.get(f"verdict/{kind}", 0) for line in steps for kind in ("unjudgeable", "timeout", "error")
-        ),
+        "undecided": sum(line.get(f"verdict/{status}", 0) for line in steps for status in UNDECIDED),
     }

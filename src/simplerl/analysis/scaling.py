@@ -10,9 +10,8 @@ least squares are a search over two numbers: a grid that zooms in.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,19 +30,13 @@ RESAMPLES = 200
 STEEPNESS = (0.2, 8.0)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Curve:
+class Curve(NamedTuple):
     """R(C) with its parameters."""
 
     start: float  # R0
     asymptote: float  # A
     steepness: float  # B
     middle: float  # C_mid
-
-    @property
-    def parameters(self) -> tuple[float, float, float]:
-        """A, B and C_mid."""
-        return self.asymptote, self.steepness, self.middle
 
     def __call__(self, compute_N: np.ndarray) -> np.ndarray:
         """Return R at each C above 0."""
@@ -76,20 +69,20 @@ def least_squares(compute_N: np.ndarray, value_N: np.ndarray, start: float, limi
     return Curve(start=start, asymptote=start + float(best[2]), steepness=math.exp(best[0]), middle=math.exp(best[1]))
 
 
-def _resampled(fitted: Curve, compute_N: np.ndarray, value_N: np.ndarray, limit: float, seed: int = 0) -> list[Curve]:
-    """Return the curves of resampled residuals, widened for the parameters that were fitted; none without freedom."""
-    freedom = len(value_N) - len(NAMES)
+def _curves(compute_N: np.ndarray, value_N: np.ndarray, start: float, limit: float) -> list[Curve]:
+    """Return the fitted curve, then those of resampled residuals, widened for the parameters that were fitted; none of
+    these without freedom."""
+    fitted, freedom = least_squares(compute_N, value_N, start, limit), len(value_N) - len(NAMES)
     if freedom <= 0:
-        return []
+        return [fitted]
     fit_N = fitted(compute_N)
     residual_N = (value_N - fit_N) * math.sqrt(len(value_N) / freedom)
-    rng = generator(seed, "scaling", len(value_N))
-    noise_RN = rng.choice(residual_N, (RESAMPLES, len(value_N)))
-    return [least_squares(compute_N, fit_N + noise_N, fitted.start, limit) for noise_N in noise_RN]
+    noise_RN = generator(0, "scaling", len(value_N)).choice(residual_N, (RESAMPLES, len(value_N)))
+    return [fitted, *(least_squares(compute_N, fit_N + noise_N, start, limit) for noise_N in noise_RN)]
 
 
-def _figure(value: float, resampled: Sequence[float]) -> dict[str, float]:
-    low, high = np.quantile(resampled, [0.025, 0.975]) if len(resampled) else (math.nan, math.nan)
+def _figure(value: float, *resampled: float) -> dict[str, float]:
+    low, high = np.quantile(resampled, [0.025, 0.975]) if resampled else (math.nan, math.nan)
     return {"value": float(value), "low": float(low), "high": float(high)}
 
 
@@ -113,15 +106,24 @@ def fit(path: Path, *, metric: str = "eval/accuracy", over: str = "tokens", skip
         )
     compute_N, value_N = np.array(kept).T
     limit = 1.0 if max(start, *value_N) <= 1 else math.inf  # Shares go no further.
-    fitted = least_squares(compute_N, value_N, start, limit)
-    others = _resampled(fitted, compute_N, value_N, limit)
-    figures = {
-        name: _figure(value, [one.parameters[i] for one in others])
-        for i, (name, value) in enumerate(zip(NAMES, fitted.parameters, strict=True))
-    }
-    grid = np.geomspace(compute_N[0], compute_N[-1], 60)
+    fitted, *others = _curves(compute_N, value_N, start, limit)
+    figures = {name: _figure(*(one[i] for one in (fitted, *others))) for i, name in enumerate(NAMES, 1)}
+    grid, end = np.geomspace(compute_N[0], compute_N[-1], 60), compute_N[-1:]
     heights = np.array([one(grid) for one in others])
     low, high = np.quantile(heights, [0.025, 0.975], axis=0).tolist() if others else ([], [])
+    # What the first half of the compute foretells of the rest; None where it has too few points.
+    foretold: dict[str, Any] | None = None
+    seen_N = compute_N <= compute_N[-1] / 2
+    if seen_N.sum() >= len(NAMES):
+        halves = _curves(compute_N[seen_N], value_N[seen_N], start, limit)
+        foretold = {
+            "points": int(seen_N.sum()),
+            "until": float(compute_N[seen_N][-1]),
+            "error": float(np.abs(halves[0](compute_N) - value_N)[~seen_N].mean()),
+            "foretold": _figure(*(float(one(end)[0]) for one in halves)),
+            "measured": float(value_N[-1]),
+            "curve": halves[0](grid).tolist(),
+        }
     return {
         "run": path.resolve().name,
         "metric": metric,
@@ -132,27 +134,7 @@ def fit(path: Path, *, metric: str = "eval/accuracy", over: str = "tokens", skip
         "points": [list(point) for point in kept],
         "skipped": len(points) - 1 - len(kept),
         "curve": {"x": grid.tolist(), "mean": fitted(grid).tolist(), "low": low, "high": high},
-        "extrapolation": _extrapolated(compute_N, value_N, start, limit, grid),
-    }
-
-
-def _extrapolated(
-    compute_N: np.ndarray, value_N: np.ndarray, start: float, limit: float, grid: np.ndarray
-) -> dict[str, Any] | None:
-    """Return what the first half of the compute foretells of the rest; None where the half has too few points."""
-    seen_N = compute_N <= compute_N[-1] / 2
-    if seen_N.sum() < len(NAMES):
-        return None
-    half = least_squares(compute_N[seen_N], value_N[seen_N], start, limit)
-    others = _resampled(half, compute_N[seen_N], value_N[seen_N], limit)
-    end = compute_N[-1:]
-    return {
-        "points": int(seen_N.sum()),
-        "until": float(compute_N[seen_N][-1]),
-        "error": float(np.abs(half(compute_N) - value_N)[~seen_N].mean()),
-        "foretold": _figure(half(end)[0], [float(one(end)[0]) for one in others]),
-        "measured": float(value_N[-1]),
-        "curve": half(grid).tolist(),
+        "extrapolation": foretold,
     }
 
 

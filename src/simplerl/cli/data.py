@@ -152,7 +152,7 @@ def by_difficulty(args: argparse.Namespace, problems: Sequence[Problem]) -> Filt
 def _measure(args: argparse.Namespace, problems: Sequence[Problem]) -> tuple[list[Problem], dict[str, Any]]:
     """Return (the problems with pass rates, figures for the report): an evaluation, which goes on where it was."""
     from simplerl.evaluate.benchmarks import Benchmark, Loaded, fingerprint
-    from simplerl.evaluate.run import Settings, Target, evaluate, plan
+    from simplerl.evaluate.run import Settings, Target, evaluate
     from simplerl.runs.responses import by_problem
     from simplerl.runs.run import Run
 
@@ -164,8 +164,8 @@ def _measure(args: argparse.Namespace, problems: Sequence[Problem]) -> tuple[lis
     benchmark = Benchmark(name="difficulty", problems=0, citation=args.data)
     loaded = Loaded(benchmark=benchmark, problems=list(problems), sha256=fingerprint(list(problems)))
     with Bar() as bar:
-        jobs = plan([target], {benchmark.name: loaded}, settings, _partial(args), bar)
-        (result,) = (one for path in evaluate(jobs, settings, bar) for one in Run(path).evaluations)
+        (path,) = evaluate([target], {benchmark.name: loaded}, settings, _partial(args), bar)
+    (result,) = Run(path).evaluations
     measured = by_problem(answer for answer in result.answers() if answer.rule != "context")
     too_long = [item.id for item in problems if item.id not in measured]
     if not measured:

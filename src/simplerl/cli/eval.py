@@ -17,7 +17,7 @@ from simplerl.core.errors import ConfigError, ModelError, RunError
 from simplerl.core.types import UNDECIDED
 from simplerl.evaluate import harness
 from simplerl.evaluate.benchmarks import BENCHMARKS, DEFAULTS
-from simplerl.evaluate.run import Settings, load_benchmarks, models_of, open_rollout, plan, read_responses, score
+from simplerl.evaluate.run import Settings, load_benchmarks, models_of, open_rollout, score
 from simplerl.evaluate.run import evaluate as run_evaluations
 from simplerl.models.device import pick_device
 from simplerl.models.load import load, load_tokenizer, locate
@@ -89,14 +89,10 @@ def _evaluate(args: argparse.Namespace, bar: Bar) -> list[Path]:
         raise ConfigError("--benchmarks names no benchmark; leave it out for the paper's eight, or see --list")
     benchmarks = load_benchmarks(names, settings, args.data_dir, bar.say)
     if models:
-        jobs = plan(models, benchmarks, settings, args.output_dir, bar)
-        return run_evaluations(jobs, settings, bar, overwrite=args.overwrite)
-    ((name, loaded),) = benchmarks.items()
-    given = read_responses(args.responses, loaded)
-    bar.phase(f"{args.responses.name} on {name}", len(given))
+        return run_evaluations(models, benchmarks, settings, args.output_dir, bar, overwrite=args.overwrite)
+    (loaded,) = benchmarks.values()
     tokenizer = load_tokenizer(args.tokenizer) if args.tokenizer else None
-    options = {"settings": settings, "tokenizer": tokenizer, "output": args.output_dir, "on_done": bar.advance}
-    return [score(given, loaded, args.responses, **options).path]
+    return [score(args.responses, loaded, settings, args.output_dir, bar, tokenizer=tokenizer)]
 
 
 def _show(mine: set[Path], output: Path) -> None:

@@ -101,21 +101,19 @@ def observe(run: "Run") -> tuple[Observation, tuple[int, ...], tuple[str, ...]]:
     else:
         records = {step: run.records(step) for step in run.steps}
     warnings = dict.fromkeys(run.damage)
-    figures: dict[int, dict[str, Any]] = {step: dict(line) for step, line in run.lines.items()}
-    examples, looked = {}, []
-    for step in spread(sorted(records), LOOKS):
+    observed, looked = Observation(config=flatten(run.config), stage=run.stage), list[int]()
+    chosen = spread(sorted(records), LOOKS)
+    for step in sorted({*run.lines, *chosen}):
+        responses: list[Any] = []
         try:
-            responses = records[step].answers(MOST_EVALUATED if run.is_result else MOST_ROWS)
+            if step in chosen:
+                responses = records[step].answers(MOST_EVALUATED if run.is_result else MOST_ROWS)
         except RunError as error:
             warnings[f"{error}: left out"] = None
-            continue
-        seen, examples[step] = step_features(step, responses)
-        if seen:
-            figures[step] = {**figures.get(step, {}), **seen}
-            looked.append(step)
-    observed = Observation(config=flatten(run.config), stage=run.stage)
-    for step in sorted(figures):
-        observed.add(step, figures[step], examples.get(step))
+        seen, examples = step_features(step, responses)
+        looked += [step] if seen else []
+        if seen or step in run.lines:
+            observed.add(step, {**run.lines.get(step, {}), **seen}, examples)
     return observed, tuple(looked), tuple(warnings)
 
 
@@ -186,8 +184,7 @@ class Watch:
         """`config` is the run's, as nested tables; `kind` its stage; `thresholds` maps `RULE.NAME` to set values."""
         self._thresholds = all_thresholds(thresholds)
         self._observed = Observation(config=flatten(config), stage=kind)
-        self._since: dict[str, int] = {}
-        self._said: dict[str, str] = {}
+        self._said: dict[str, Finding] = {}
 
     def take_up(self, path: Path) -> None:
         """Take up what a run had recorded before it was resumed. What held then has been said."""
@@ -196,9 +193,8 @@ class Watch:
         observed, _, _ = observe(Run(path))
         observed.config, observed.stage = self._observed.config, self._observed.stage
         self._observed = observed
-        for name in RULES:
-            if finding := follow(name, observed, self._thresholds[name]):
-                self._since[name], self._said[name] = finding.steps[0], finding.severity
+        held = {name: follow(name, observed, self._thresholds[name]) for name in RULES}
+        self._said = {name: finding for name, finding in held.items() if finding}
 
     def step(self, step: int, metrics: Mapping[str, Any], groups: Sequence[TrajectoryGroup]) -> list[Finding]:
         """Take in a step (0: the base model) and return what is newly found."""
@@ -209,13 +205,12 @@ class Watch:
 
             figures, examples = step_features(step, answers_of(groups))
         self._observed.add(step, {**metrics, **figures}, examples)
-        new = []
+        new = {}
         for name in RULES:
-            symptom = apply(name, self._observed, self._thresholds[name])
-            if symptom is None:
-                continue
-            finding = _finding(name, symptom, first=self._since.setdefault(name, step), last=step, lasting=True)
-            if name not in self._said or (finding.severity == "serious" and self._said[name] != "serious"):
-                self._said[name] = finding.severity
-                new.append(finding)
-        return new
+            if symptom := apply(name, self._observed, self._thresholds[name]):
+                said = self._said.get(name)
+                finding = _finding(name, symptom, first=said.steps[0] if said else step, last=step, lasting=True)
+                if said is None or (finding.severity == "serious" != said.severity):
+                    new[name] = finding
+        self._said |= new
+        return list(new.values())

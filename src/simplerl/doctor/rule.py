@@ -258,24 +258,22 @@ def parse_thresholds(assignments: Iterable[str]) -> dict[str, str]:
 
 def all_thresholds(values: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """Return rule → its thresholds by short names: `values` by `RULE.NAME`, else defaults. Raises ConfigError."""
-    by_rule: dict[str, dict[str, float]] = {}
     for name, rule in RULES.items():
         if not isinstance(rule, Rule):
             raise SimpleRLError(
                 f"the rule {name!r} ({RULES.place(name)}) is not a Rule; decorate its check with simplerl.doctor.rule"
             )
-        by_rule[name] = {key: entry.default for key, entry in rule.thresholds.items()}
+    known = {f"{name}.{key}": entry for name, rule in RULES.items() for key, entry in rule.thresholds.items()}
+    numbers = {name: entry.default for name, entry in known.items()}
     for name, value in values.items():
-        of_rule, _, key = name.rpartition(".")
-        if key not in by_rule.get(of_rule, ()):
-            known = [f"{one}.{key}" for one, thresholds in by_rule.items() for key in thresholds]
+        if name not in known:
             raise ConfigError(f"unknown threshold {name!r}; {nearest(name, known)}")
-        entry, number = RULES[of_rule].thresholds[key], math.nan
+        numbers[name] = math.nan
         with contextlib.suppress(TypeError, ValueError):
-            number = float(value)
+            numbers[name] = float(value)
         # What no figure of the kind can be would make a rule speak always or never, without a word.
-        wanted = "a finite number" if not math.isfinite(number) else "0 or more" if number < 0 <= entry.default else ""
-        if wanted:
-            raise ConfigError(f"threshold {name} = {value!r}: must be {wanted} ({entry.unit})")
-        by_rule[of_rule][key] = number
-    return by_rule
+        negative = numbers[name] < 0 <= known[name].default
+        if negative or not math.isfinite(numbers[name]):
+            wanted = "0 or more" if negative and math.isfinite(numbers[name]) else "a finite number"
+            raise ConfigError(f"threshold {name} = {value!r}: must be {wanted} ({known[name].unit})")
+    return {name: {key: numbers[f"{name}.{key}"] for key in rule.thresholds} for name, rule in RULES.items()}

@@ -1,7 +1,7 @@
 """The rules: what each looks for. Everything else about them stands in rules.toml.
 
-To add one, give it an entry there and, unless a check here fits (`check`, `arguments`), a check of its name; or write
-both in a plug-in (`simplerl.doctor.rule`).
+To add one, give it an entry there and, unless a check here fits (`check`, `arguments`), a check of its name: every
+public function here is one. Or write both in a plug-in (`simplerl.doctor.rule`).
 """
 
 import functools
@@ -32,16 +32,8 @@ Thresholds = Mapping[str, float]
 #: is whether it is. None where all is well. A check gets the thresholds and the aligned series of what its rule needs.
 Seen = dict[str, Any] | None
 
-_CHECKS: dict[str, Callable[..., Seen]] = {}
 
-
-def check(function: Callable[..., Seen]) -> Callable[..., Seen]:
-    """Let rules.toml use a function: for the rule of its name, or as `check`."""
-    _CHECKS[function.__name__.replace("_", "-")] = function
-    return function
-
-
-def ratio(above: float, below: float) -> float:
+def _ratio(above: float, below: float) -> float:
     """Return above / below, for figures of which neither should be 0 but both can be read from a file."""
     return above / below if below > 1e-12 else 0.0
 
@@ -65,7 +57,6 @@ def _now_and_first(series: Series, figure: str = "", *, serious: bool = False) -
 # -- checks that serve several rules ---------------------------------------------------------------------------------
 
 
-@check
 def high(observed: Observation, t: Thresholds, series: Series, *_: Series) -> Seen:
     """See a metric that should be low; from the threshold `serious` on it is serious."""
     if not len(series) or series.recent < t["level" if "level" in t else "share"]:
@@ -73,7 +64,6 @@ def high(observed: Observation, t: Thresholds, series: Series, *_: Series) -> Se
     return _now_and_first(series, serious=series.recent >= t["serious"])
 
 
-@check
 def trait(observed: Observation, t: Thresholds, share: Series) -> Seen:
     """See a trait that base models may have and RL should drive out."""
     # The newest look must agree, and what has fallen to half is on its way out.
@@ -81,21 +71,19 @@ def trait(observed: Observation, t: Thresholds, share: Series) -> Seen:
     return None if fades else high(observed, t, share)
 
 
-@check
 def verdict(observed: Observation, t: Thresholds, *counts: Series) -> Seen:
     """See a high share of the first verdict among all, where it may be judged yet."""
     one = counts[0]
     if (
         len(one) < max(1, t.get("after", 1))
-        or (recent := ratio(one.recent, sum(series.recent for series in counts))) < t["share"]
+        or (recent := _ratio(one.recent, sum(series.recent for series in counts))) < t["share"]
     ):
         return None
-    early = ratio(one.early, sum(series.early for series in counts))
+    early = _ratio(one.early, sum(series.early for series in counts))
     serious = recent >= t.get("serious", math.inf)
     return {"share": recent, "early_share": early, "now": one.recent_steps, "serious": serious}
 
 
-@check
 def moves_alone(
     observed: Observation, t: Thresholds, series: Series, accuracy: Series, *, name: str, grows: bool
 ) -> Seen:
@@ -110,13 +98,12 @@ def moves_alone(
     limit = then + t["rise"] if "rise" in t else t["factor"] * then
     if (now < limit) if grows else (now > limit):
         return None
-    return {**seen, "times": ratio(now, then), "serious": seen["accuracy"] < seen["earlier_accuracy"] - 0.1}
+    return {**seen, "times": _ratio(now, then), "serious": seen["accuracy"] < seen["earlier_accuracy"] - 0.1}
 
 
 # -- accuracy --------------------------------------------------------------------------------------------------------
 
 
-@check
 def accuracy_fell(observed: Observation, t: Thresholds, accuracy: Series) -> Seen:
     if not len(accuracy.before):
         return None
@@ -127,7 +114,6 @@ def accuracy_fell(observed: Observation, t: Thresholds, accuracy: Series) -> See
     return {**seen, "serious": now <= 0.5 * best}
 
 
-@check
 def below_base(observed: Observation, t: Thresholds, value: Series, low: Series, high: Series) -> Seen:
     if len(value) < 2 or value.steps[0] != 0 or value.first - value.last < t["points"] or high.last >= low.first:
         return None
@@ -136,7 +122,6 @@ def below_base(observed: Observation, t: Thresholds, value: Series, low: Series,
     return {**now, **base, "serious": True}
 
 
-@check
 def train_eval_gap(observed: Observation, t: Thresholds, *_: Series) -> Seen:
     """Compare what was gained in training and held out since the beginning, so that harder problems are not a gap."""
     trained = observed.series("accuracy/mean")
@@ -161,7 +146,6 @@ def train_eval_gap(observed: Observation, t: Thresholds, *_: Series) -> Seen:
     return {**shown, "error": error, **points, **now, "serious": gap >= 2 * t["points"]}
 
 
-@check
 def not_learning(observed: Observation, t: Thresholds, accuracy: Series) -> Seen:
     gain = float(accuracy.windows.max()) - accuracy.early
     if len(accuracy) < t["after"] or accuracy.early >= t["high"] or gain >= max(t["points"], 2 * accuracy.error):
@@ -173,7 +157,6 @@ def not_learning(observed: Observation, t: Thresholds, accuracy: Series) -> Seen
 # -- the optimisation itself -----------------------------------------------------------------------------------------
 
 
-@check
 def entropy_collapse(observed: Observation, t: Thresholds, entropy: Series, accuracy: Series) -> Seen:
     """Little entropy is the end of every good run too: it is a collapse where there was still something to learn."""
     if not len(entropy.before):
@@ -185,11 +168,10 @@ def entropy_collapse(observed: Observation, t: Thresholds, entropy: Series, accu
     middle = accuracy.before[len(accuracy.before) // 2 :].mean()
     if accuracy.recent - middle >= max(t["points"], 2 * accuracy.error):
         return None  # It is still learning with what is left.
-    figures = {"entropy": entropy.recent, "first_entropy": first, "part": ratio(entropy.recent, first)}
+    figures = {"entropy": entropy.recent, "first_entropy": first, "part": _ratio(entropy.recent, first)}
     return {**figures, "accuracy": accuracy.recent, "now": entropy.recent_steps, "serious": accuracy.recent < 0.5}
 
 
-@check
 def entropy_blow_up(observed: Observation, t: Thresholds, entropy: Series, accuracy: Series) -> Seen:
     """Entropy that an entropy bonus bought without loss is fine."""
     if not len(entropy.before):
@@ -201,7 +183,6 @@ def entropy_blow_up(observed: Observation, t: Thresholds, entropy: Series, accur
     return {**seen, "serious": True} if enough and fell else None
 
 
-@check
 def ratio_blow_up(observed: Observation, t: Thresholds, means: Series) -> Seen:
     """See the step of the last window whose mean ratio is furthest from 1, or a high share of clipped tokens."""
     clipped = observed.series("policy/clip_fraction")
@@ -215,7 +196,6 @@ def ratio_blow_up(observed: Observation, t: Thresholds, means: Series) -> Seen:
     return {**figures, **steps, "serious": bool(off.max() >= 3 * t["off"])}
 
 
-@check
 def gradient_spikes(observed: Observation, t: Thresholds, norm: Series) -> Seen:
     """See steps of the last window whose gradient norm is a multiple of the median of the 20 steps before."""
     values, spikes = norm.values, []
@@ -227,24 +207,19 @@ def gradient_spikes(observed: Observation, t: Thresholds, norm: Series) -> Seen:
         return None
     factor, index = max(spikes)
     figures = {"grad_norm": float(values[index]), "times_usual": factor, "spikes": len(spikes)}
-    steps = {"then": f"step {norm.steps[index]}", "now": norm.recent_steps, "such": _steps(len(spikes))}
+    such = "step" if len(spikes) == 1 else "steps"
+    steps = {"then": f"step {norm.steps[index]}", "now": norm.recent_steps, "such": such}
     return {**figures, **steps, "serious": len(spikes) >= 3}
 
 
-def _steps(count: int) -> str:
-    return "step" if count == 1 else "steps"
-
-
-@check
 def not_finite(observed: Observation, t: Thresholds, flags: Series) -> Seen:
     steps = flags.steps[flags.values > 0]
     if not len(steps):
         return None
     named = first_few([str(step) for step in steps])
-    return {"steps": len(steps), "such": _steps(len(steps)), "named": named, "serious": True}
+    return {"steps": len(steps), "such": "step" if len(steps) == 1 else "steps", "named": named, "serious": True}
 
 
-@check
 def critic_useless(observed: Observation, t: Thresholds, explained: Series) -> Seen:
     if len(explained) < t["after"] or explained.recent > t["share"]:
         return None
@@ -254,7 +229,6 @@ def critic_useless(observed: Observation, t: Thresholds, explained: Series) -> S
 # -- whether the problems fit the model, and whether their answers can be judged -------------------------------------
 
 
-@check
 def data_too_hard(observed: Observation, t: Thresholds, *_: Series) -> Seen:
     """All-wrong groups say that problems are too hard only where the policy has not broken down meanwhile."""
     accuracy = observed.series("accuracy/mean")
@@ -262,7 +236,6 @@ def data_too_hard(observed: Observation, t: Thresholds, *_: Series) -> Seen:
     return None if broke_down else high(observed, t, observed.series("groups/all_wrong"))
 
 
-@check
 def no_gradient(observed: Observation, t: Thresholds, updates: Series) -> Seen:
     warmup = as_number(observed.config.get("algorithm.critic_warmup_steps"))  # NaN, which no step is up to: none.
     idle = ((updates.values == 0) & ~(updates.steps <= warmup))[-updates.width :]
@@ -276,7 +249,6 @@ def no_gradient(observed: Observation, t: Thresholds, updates: Series) -> Seen:
 # -- length ----------------------------------------------------------------------------------------------------------
 
 
-@check
 def clip_ratio(observed: Observation, t: Thresholds, clip: Series) -> Seen:
     seen, limit = high(observed, t, clip), observed.config.get("sampling.max_new_tokens")
     if seen is None or clip.recent < 0.5 * clip.early:
@@ -284,13 +256,12 @@ def clip_ratio(observed: Observation, t: Thresholds, clip: Series) -> Seen:
     return {**seen, "limit": f" at sampling.max_new_tokens = {limit}" if limit else ""}
 
 
-@check
 def unhealthy_growth(observed: Observation, t: Thresholds, length: Series, stopped: Series, clip: Series) -> Seen:
     """See a mean length that grows by responses that never end, while those that stop stay as they were."""
     if not len(length.before):
         return None
     seen = _since(int(length.before.argmin()), length=length, stopped=stopped, clip_ratio=clip)
-    grown, grown_stopped = (ratio(seen[name], seen[f"earlier_{name}"]) - 1 for name in ("length", "stopped"))
+    grown, grown_stopped = (_ratio(seen[name], seen[f"earlier_{name}"]) - 1 for name in ("length", "stopped"))
     clip_rise = seen["clip_ratio"] - seen["earlier_clip_ratio"]
     if grown < t["growth"] or clip_rise < t["clip_rise"] or grown_stopped > t["flat"] * grown:
         return None
@@ -300,7 +271,6 @@ def unhealthy_growth(observed: Observation, t: Thresholds, length: Series, stopp
 # -- what the responses say: texts of some steps only ----------------------------------------------------------------
 
 
-@check
 def bare_box(observed: Observation, t: Thresholds, share: Series) -> Seen:
     rose = len(share) > 1 and share.recent - share.early >= t["rise"]
     stayed = (observed.stage == "eval" or share.steps[-1] >= t["after"]) and share.recent >= t["stayed"]
@@ -309,7 +279,6 @@ def bare_box(observed: Observation, t: Thresholds, share: Series) -> Seen:
     return _now_and_first(share)
 
 
-@check
 def reward_length(observed: Observation, t: Thresholds, *_: Series) -> Seen:
     """See a correlation of reward and length within problems whose 95% interval is beyond the threshold."""
     for name, which, least in (
@@ -397,7 +366,7 @@ for _name, _row in _TABLE.items():
     _own = ("check", "arguments", "seen", "thresholds", "unless")
     _fields = {key: value for key, value in _row.items() if key not in _own}
     _limits = {key: Threshold(**entry) for key, entry in _row.get("thresholds", {}).items()}
-    _measure = functools.partial(_CHECKS[_row.get("check", _name)], **_row.get("arguments", {}))
+    _measure = functools.partial(globals()[_row.get("check", _name).replace("-", "_")], **_row.get("arguments", {}))
     _check = _symptoms(_row["seen"], _measure, _row["needs"])
     RULES.register(
         _name, Rule(**_fields, thresholds=_limits, check=_check, unfit=_unfit(_name, _row.get("unless", ())))

@@ -13,12 +13,11 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from simplerl import data
 from simplerl.core.errors import DataError, nearest
 from simplerl.core.types import Problem
-from simplerl.data.problems import first_text, gold
+from simplerl.data.problems import as_text, first_text, gold
 from simplerl.data.rows import SUFFIXES, Row, open_hub, read_rows, stem_of, suffix_of
 
 LADDER = "boxed-then-phrases-then-last-number"
@@ -26,92 +25,6 @@ LADDER = "boxed-then-phrases-then-last-number"
 FILES = "github.com/hkust-nlp/simpleRL-reason, examples/simplelr_math_eval/data"
 
 LETTERS = "ABCDEFGHIJ"
-
-
-def first_field(row: Row, names: Sequence[str], what: str, *, empty: tuple[Any, ...] = (None,)) -> tuple[str, Any]:
-    """Return (name, value) of the first field that is there and not empty. Raises DataError naming place and fields."""
-    for name in names:
-        value = row.fields.get(name)
-        if not any(value is nothing or value == nothing for nothing in empty):
-            return name, value
-    raise DataError(f"{row.place}: {what}. {row.there}")
-
-
-def field(row: Row, *names: str) -> Any:
-    """Return the first field that is there and holds something. Raises DataError naming place and fields."""
-    missing = f"no {' or '.join(map(repr, names))} with something in it"
-    return first_field(row, names, missing, empty=(None, "", []))[1]
-
-
-def plain(value: Any) -> str:
-    """Return a value as a person would write it: 27.0 is 27."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
-
-
-def text(row: Row, *names: str) -> str:
-    """Return the first of some fields."""
-    return plain(field(row, *names))
-
-
-def bare(row: Row, *names: str) -> str:
-    """Return a gold answer: what follows `####`, the last box of a `solution`, or the text itself.
-
-    A field that is there and empty is an empty gold, which nothing can be judged against; only a missing one is an
-    error. (Two rows of gaokao2023en have none.)
-    """
-    name = next((name for name in names if row.fields.get(name) is not None), None)
-    value = row.fields[name] if name else field(row, *names)
-    value = value[0] if isinstance(value, list) and len(value) == 1 else value
-    return gold(plain(value), name or "") or ""
-
-
-def joined(row: Row, body: str, question: str, end: str = "") -> str:
-    """Return a story, which gets the `end` where it does not have it, and its question."""
-    return f"{text(row, body).removesuffix(end)}{end} {text(row, question)}"
-
-
-def without_unit(row: Row, name: str) -> str:
-    """Return 9 for `9 (apples)`."""
-    return re.sub(r"\s*\([^()]*\)", "", text(row, name)).strip()
-
-
-def with_choices(row: Row, question: str, choices: str) -> str:
-    """Return a question with its options behind it: `Answer Choices: (A) … (B) …`."""
-    options = field(row, choices)
-    if isinstance(options, str):  # `A) … B) …` in one line.
-        listed = re.sub(r"(?:^|(?<=\s))([A-J])\)\s*", r"(\1) ", options.strip())
-    elif isinstance(options, list) and len(options) <= len(LETTERS):
-        bodies = [re.sub(r"^\s*\(?[A-J]\)\s*", "", plain(option)) for option in options]
-        listed = " ".join(f"({letter}) {body}" for letter, body in zip(LETTERS, bodies, strict=False))
-    else:
-        raise DataError(
-            f"{row.place}: field {choices!r} must be a text or a list of up to {len(LETTERS)} options, got "
-            f"{str(options)[:80]!r}"
-        )
-    return f"{text(row, question)}\nAnswer Choices: {listed}"
-
-
-def letter(row: Row, name: str) -> str:
-    """Return a gold choice, given as a letter or as its index from 0."""
-    value = field(row, name)
-    choice = LETTERS[value] if type(value) is int and 0 <= value < len(LETTERS) else plain(value)
-    if choice not in LETTERS or len(choice) != 1:
-        raise DataError(f"{row.place}: field {name!r} must be a choice letter or its index, got {value!r}")
-    return choice
-
-
-def hinted(question: str, answer: str) -> str:
-    """Say behind a question that only two answers are possible, where the gold is one of them."""
-    for pair in ("True or False", "Yes or No"):
-        if answer.strip().lower() in pair.lower().split(" or "):
-            return f"{question} ({pair})"
-    return question
-
-
-#: Name in benchmarks.toml → takes a row and fields, and gives the question or the bare gold, or says what is missing.
-READERS: dict[str, Callable[..., str]] = {
-    reader.__name__: reader for reader in (text, bare, joined, without_unit, with_choices, letter)
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,8 +35,11 @@ class Benchmark:
     problems: int  # Exact number; 0 for a user's own file
     citation: str
     sha256: str = ""  # Of questions and golds (see `fingerprint`); empty for a user's own file
-    question: Sequence[str] = ("text", "question", "problem")  # A name from `READERS`, and fields for it
-    answer: Sequence[str] = ("bare", "answer")
+    question: Sequence[str] = ("question", "problem")  # Fields that may hold the question
+    context: Sequence[str] = ()  # The field with the story before the question, and how a story ends
+    options: str = ""  # The field with the options; the answer is then the letter of one, or its index from 0
+    answer: Sequence[str] = ("answer",)  # Fields that may hold the answer
+    unit: bool = False  # Whether a unit stands behind the answer: `9 (apples)`
     level: Sequence[str] = ()  # Fields that may hold a difficulty
     kind: Sequence[str] = ()  # Fields that may hold a type of problem
     policy: str = LADDER  # How the final answer is found: the paper's order for base models, or the choice letter
@@ -240,14 +156,62 @@ def _files(data_dir: Path, name: str) -> tuple[Path, Path]:
 
 
 def _problem(benchmark: Benchmark, index: int, row: Row) -> Problem:
-    question, answer = (READERS[kind](row, *names) for kind, *names in (benchmark.question, benchmark.answer))
+    question, answer = field(row, *benchmark.question), _answer(benchmark, row)
+    if benchmark.context:
+        name, end = benchmark.context
+        question = f"{field(row, name).removesuffix(end)}{end} {question}"
+    if benchmark.options:
+        question = f"{question}\nAnswer Choices: {_listed(row, benchmark.options)}"
+    # Behind a question it is said that only two answers are possible, where the gold is one of them.
+    pairs = ("True or False", "Yes or No")
+    hints = [f" ({pair})" for pair in pairs if answer.strip().lower() in pair.lower().split(" or ")]
     wanted = (benchmark.level, benchmark.kind, ("id", "unique_id", "ID"))
     level, kind, original = (first_text(row.fields, names)[1] for names in wanted)
     return Problem(
         id=f"{benchmark.name}-{index}",
-        question=hinted(question.strip(), answer),
+        question=question + "".join(hints),
         answer=answer,
         source=benchmark.name,
         level=level.removeprefix("Level ").strip(),
         meta={"place": row.place, "kind": kind.strip(), **({"original_id": original} if original else {})},
     )
+
+
+def field(row: Row, *names: str) -> str:
+    """Return the text of the first field that has some. Raises DataError naming place and fields."""
+    if not (text := first_text(row.fields, names)[1]):
+        raise DataError(f"{row.place}: no {' or '.join(map(repr, names))} with something in it. {row.there}")
+    return text.strip()
+
+
+def _listed(row: Row, name: str) -> str:
+    """Return the options of a row in one line: `(A) … (B) …`."""
+    options = row.fields.get(name)
+    if isinstance(options, str):  # `A) … B) …` in one line.
+        return re.sub(r"(?:^|(?<=\s))([A-J])\)\s*", r"(\1) ", options.strip())
+    texts = [as_text(option) for option in options] if isinstance(options, list) else [None]
+    if not 0 < len(texts) <= len(LETTERS) or None in texts:
+        raise DataError(
+            f"{row.place}: field {name!r} must be a text or a list of up to {len(LETTERS)} options, got "
+            f"{str(options)[:80]!r}. {row.there}"
+        )
+    bodies = [re.sub(r"^\s*\(?[A-J]\)\s*", "", str(text)).strip() for text in texts]
+    return " ".join(f"({letter}) {body}" for letter, body in zip(LETTERS, bodies, strict=False))
+
+
+def _answer(benchmark: Benchmark, row: Row) -> str:
+    """Return a gold answer: the letter of an option, what follows `####`, the last box of a `solution`, or the text.
+
+    A field that is there and empty is an empty gold, which nothing can be judged against; only a missing one is an
+    error. (Two rows of gaokao2023en have none.)
+    """
+    name = next((name for name in benchmark.answer if row.fields.get(name) is not None), "")
+    value = row.fields.get(name)
+    text = field(row, *benchmark.answer) if value is None or benchmark.options else as_text(value) or ""
+    if benchmark.options:
+        choice = LETTERS[value] if type(value) is int and 0 <= value < len(LETTERS) else text
+        if choice not in LETTERS or len(choice) != 1:
+            raise DataError(f"{row.place}: field {name!r} must be a choice letter or its index, got {value!r}")
+        return choice
+    text = gold(text.strip(), name) or ""
+    return re.sub(r"\s*\([^()]*\)", "", text).strip() if benchmark.unit else text

@@ -13,7 +13,6 @@ its `id` (`gsm8k-17`, the source's own id, or the index `idx`), or its `question
 `finish_reason` (a text or a list) and `sample` may be given.
 """
 
-import dataclasses
 import functools
 import hashlib
 import itertools
@@ -28,19 +27,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from simplerl.config.resolve import as_table, recipe_for, resolve
-from simplerl.core.errors import ConfigError, DataError, RunError, nearest
+from simplerl.core.errors import ConfigError, DataError, RunError, first_few, nearest
 from simplerl.core.registry import canonical, is_object, load_recorded, owner
-from simplerl.core.types import Completion, Problem, Trajectory, TrajectoryGroup, Verdict, VersionSpan
+from simplerl.core.types import Problem, Trajectory, TrajectoryGroup, Verdict
 from simplerl.data.prompts import prompter
-from simplerl.data.rows import read_rows, suffix_of
+from simplerl.data.rows import Row, read_rows, suffix_of
 from simplerl.environments import environment_class, make_environment, own_verdict
 from simplerl.environments.base import Environment
 from simplerl.evaluate import benchmarks
-from simplerl.evaluate.benchmarks import Loaded, first_field
+from simplerl.evaluate.benchmarks import Loaded
 from simplerl.evaluate.figures import check_ks, figures
 from simplerl.models.device import describe_machine, pick_device
 from simplerl.models.load import Policy, load, locate_and_hash
@@ -48,6 +46,7 @@ from simplerl.ops.statistics import powers_up_to
 from simplerl.rewards.builtin import Correctness
 from simplerl.rollout import BACKENDS, open_backend
 from simplerl.rollout.backend import Sampling
+from simplerl.rollout.episodes import Episode
 from simplerl.rollout.groups import Prompted, Rollout, begin_notice, prompt
 from simplerl.rollout.proof import ask_back
 from simplerl.runs.directory import ResultDirectory, key_of
@@ -82,15 +81,22 @@ def targets(name: str, steps: str = "", *, recipe: Mapping[str, Any]) -> list[Ta
     for a step that it does not have.
     """
     path = Path(name).expanduser()
+    if steps and not is_run(path):
+        raise ConfigError(f"--steps chooses checkpoints of a run, and {name} is not a run directory")
+    home = path.parents[1] if path.parent.name == "checkpoints" else path
+    every: list[Target] = []
+    if is_run(home):
+        run = Run(home)
+        base = run.config.get("model")
+        if not isinstance(base, str):
+            raise RunError(f"{home / 'config.json'} is not a run's configuration: it names no model")
+        # A base model that was passed as an object cannot be loaded again.
+        sources = ({} if is_object(base) else {0: base}) | {each.step: str(each.path) for each in run.checkpoints}
+        labels = {step: f"{run.name}@{step}" for step in sources}
+        every = [Target(label=labels[s], source=sources[s], step=s, config=run.config) for s in sources]
     if not is_run(path):
-        if steps:
-            raise ConfigError(f"--steps chooses checkpoints of a run, and {name} is not a run directory")
-        if path.parent.name == "checkpoints" and is_run(path.parents[1]):
-            for target in _of_run(path.parents[1]):
-                if target.step and Path(target.source).name == path.name:
-                    return [target]
-        return [Target(label=path.name or name, source=name, step=None, config=recipe)]
-    every = _of_run(path)
+        own = (target for target in every if target.step and Path(target.source).name == path.name)
+        return [next(own, Target(label=path.name or name, source=name, step=None, config=recipe))]
     if not any(target.step for target in every):
         raise RunError(
             f"{path} has no checkpoints yet; evaluate its base model by name ({Run(path).config['model']}), or let it "
@@ -104,21 +110,6 @@ def targets(name: str, steps: str = "", *, recipe: Mapping[str, Any]) -> list[Ta
             "checkpoint.keep decides how many are kept)"
         ),
     )
-
-
-def _of_run(path: Path) -> list[Target]:
-    """Return the base model of a run, unless it was passed as an object, then its checkpoints by step."""
-    run = Run(path)
-    base = run.config.get("model")
-    if not isinstance(base, str):
-        raise RunError(f"{path / 'config.json'} is not a run's configuration: it names no model")
-    sources = ({} if is_object(base) else {0: base}) | {
-        checkpoint.step: str(checkpoint.path) for checkpoint in run.checkpoints
-    }
-    return [
-        Target(label=f"{run.name}@{step}", source=source, step=step, config=run.config)
-        for step, source in sources.items()
-    ]
 
 
 def models_of(names: Sequence[str], steps: str, say: Callable[[str], None]) -> list[Target]:
@@ -272,17 +263,27 @@ def load_benchmarks(
     return {name: load_once(split_name(name)[0]) for name in names}
 
 
-def plan(
-    targets: Sequence[Target], loaded: Mapping[str, Loaded], settings: Settings, output: Path, listener: Listener
-) -> list[Job]:
-    """Return every evaluation that is asked for, with the directory that its protocol names."""
+def evaluate(
+    targets: Sequence[Target],
+    loaded: Mapping[str, Loaded],
+    settings: Settings,
+    output: Path,
+    listener: Listener,
+    *,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Do every evaluation that is asked for and not complete yet, a model at a time; return the directories of all.
+
+    Each has the directory below `output` that its protocol names. What cannot work is said before anything is sampled.
+    """
     names: dict[str, Collection[str]] = {"backend": BACKENDS, "policy": POLICIES, "precision": ("auto", "fp32", "bf16")}
     for what, known in names.items():
         if (name := getattr(settings, what)) is not None and name not in known:
             raise ConfigError(f"unknown --{what} {name!r}; {nearest(name, known)}")
-    cpu = pick_device(settings.device, "device").type == "cpu"
-    precision = ("fp32" if cpu else "bf16") if settings.precision == "auto" else settings.precision
-    jobs = []
+    device = pick_device(settings.device, "device")
+    usual = "fp32" if device.type == "cpu" else "bf16"
+    precision = usual if settings.precision == "auto" else settings.precision
+    jobs: dict[Path, Job] = {}  # A model that was named twice is one.
     for target in targets:
         hashes, trained = locate_and_hash(target.source), target.config.get("template")
         if target.step is not None and trained and settings.template not in (None, trained):
@@ -297,28 +298,18 @@ def plan(
             drawn = f"t{how['temperature']:g}_p{how['top_p']:g}_n{protocol['samples']}_max{how['max_new_tokens']}"
             key = key_of(f"{template}_{drawn}_seed{settings.seed}", protocol)
             home = output / slug(target.label) / slug(protocol["benchmark"]) / key
-            jobs.append(Job(target, problems, protocol, ResultDirectory(home)))
-    return jobs
-
-
-def evaluate(jobs: Sequence[Job], settings: Settings, listener: Listener, *, overwrite: bool = False) -> list[Path]:
-    """Do the evaluations that are not complete yet, a model at a time; return the directories of all."""
-    jobs = list({job.directory.path: job for job in jobs}.values())  # A model that was named twice is one.
-    device = pick_device(settings.device, "device")
+            jobs[home] = Job(target, problems, protocol, ResultDirectory(home))
     # Labels are for people: two models may have the same one.
-    for source in dict.fromkeys(job.target.source for job in jobs):
-        todo = []
-        for job in [job for job in jobs if job.target.source == source]:
-            if overwrite or not job.directory.complete:
-                todo.append(job)
-                continue
-            _refresh(job, settings)
-            listener.say(f"{job.title}: done already, in {job.directory.path}")
-        if todo:
-            policy = load(source, device=device)
-            for job in todo:
+    for source in dict.fromkeys(job.target.source for job in jobs.values()):
+        policy = None
+        for job in (job for job in jobs.values() if job.target.source == source):
+            if job.directory.complete and not overwrite:
+                _refresh(job, settings)
+                listener.say(f"{job.title}: done already, in {job.directory.path}")
+            else:
+                policy = policy or load(source, device=device)
                 _evaluate(job, policy, settings, listener, overwrite=overwrite)
-    return [job.directory.path for job in jobs]
+    return list(jobs)
 
 
 @contextmanager
@@ -382,11 +373,18 @@ def _evaluate(job: Job, policy: Policy, settings: Settings, listener: Listener, 
         **{name: protocol[name] for name in ("samples", "seed", "backend", "precision", "max_rows")},
     )
     with job.directory as directory, rollout as engine:
+
+        def sample(part: Sequence[Prompted]) -> list[TrajectoryGroup]:
+            readable = [item for item in part if fits(item, policy)]
+            options: dict[str, Any] = {"purpose": "benchmark", "step": 0, "on_response": lambda _: listener.advance()}
+            groups = {group.problem.id: group for group in engine.sample_groups(readable, **options)}
+            return [groups.get(item.problem.id) or _unread(item, policy, engine.samples) for item in part]
+
         directory.begin(protocol, overwrite=overwrite)
         total = len(prompted) * engine.samples
         responses = directory.fill(
             prompted,
-            lambda part: _groups(part, policy, engine, listener),
+            sample,
             size=max(1, settings.part // engine.samples),
             step=job.target.step or 0,
             on_start=lambda done: listener.phase(job.title, total, done * engine.samples),
@@ -394,16 +392,6 @@ def _evaluate(job: Job, policy: Policy, settings: Settings, listener: Listener, 
         machine = describe_machine(pick_device(settings.device, "device"))
         timing = {"seconds_of_last_session": time.perf_counter() - began, **machine}
         directory.finish(figures(responses.answers(), ks=settings.ks), timing)
-
-
-def _groups(part: Sequence[Prompted], policy: Policy, rollout: Rollout, listener: Listener) -> list[TrajectoryGroup]:
-    """Return the part's judged responses. A prompt that fills the model's context is answered by nothing."""
-    readable = [item for item in part if fits(item, policy)]
-    answered = rollout.sample_groups(
-        readable, purpose="benchmark", step=0, on_response=lambda completion: listener.advance()
-    )
-    groups = {group.problem.id: group for group in answered}
-    return [groups.get(item.problem.id) or _unread(item, policy, rollout.samples) for item in part]
 
 
 def fits(item: Prompted, policy: Policy) -> bool:
@@ -414,19 +402,20 @@ def fits(item: Prompted, policy: Policy) -> bool:
 def _unread(item: Prompted, policy: Policy, samples: int) -> TrajectoryGroup:
     """Return empty responses to a prompt that the model cannot read: it counts as not solved, and says why."""
     detail = f"a prompt of {len(item.prompt_ids)} tokens leaves no room in a context of {policy.context_length}"
-    ids, logprobs, versions = np.zeros(0, np.int32), np.zeros(0, np.float32), (VersionSpan(0, 0, 0),)
-    trajectory = Trajectory(
-        problem=item.problem,
-        sample=0,
-        prompt_ids=item.prompt_ids,
-        completion=Completion(token_ids=ids, logprobs=logprobs, text="", stop_reason="length", versions=versions),
-        segments=(),
-        verdict=Verdict(status="no_answer", extracted=None, rule="context", detail=detail),
-        reward=0.0,
-        reward_parts={},
-    )
-    trajectories = tuple(dataclasses.replace(trajectory, sample=sample) for sample in range(samples))
-    return TrajectoryGroup(problem=item.problem, trajectories=trajectories)
+    response: dict[str, Any] = {"problem": item.problem, "prompt_ids": item.prompt_ids}
+    trajectories = [
+        Trajectory(
+            **response,
+            sample=sample,
+            completion=Episode(**response, sample=sample, stop_reason="length").completion(),
+            segments=(),
+            verdict=Verdict(status="no_answer", extracted=None, rule="context", detail=detail),
+            reward=0.0,
+            reward_parts={},
+        )
+        for sample in range(samples)
+    ]
+    return TrajectoryGroup(problem=item.problem, trajectories=tuple(trajectories))
 
 
 TEXTS = ("response", "responses", "completion", "completions", "output", "outputs", "generation", "generations", "code")
@@ -445,6 +434,13 @@ class Given(typing.NamedTuple):
     stop_reason: str | None
 
 
+def _first(row: Row, names: Sequence[str], missing: str) -> tuple[str, Any]:
+    """Return (name, value) of the first field that is there. Raises DataError naming place and fields."""
+    if name := next((name for name in names if row.fields.get(name) is not None), ""):
+        return name, row.fields[name]
+    raise DataError(f"{row.place}: {missing}; wanted one of {', '.join(names)}. {row.there}")
+
+
 def read_responses(path: Path, loaded: Loaded) -> list[Given]:
     """Return the responses in a file, by problem and sample, for a benchmark's problems.
 
@@ -459,13 +455,13 @@ def read_responses(path: Path, loaded: Loaded) -> list[Given]:
     by_problem = defaultdict[str, dict[int, Given]](dict)
     seen: dict[tuple[str, ...], str] = {}
     for row in read_rows(path):
-        key, value = first_field(row, IDS, f"no problem is named; wanted one of {', '.join(IDS)}")
+        key, value = _first(row, IDS, "no problem is named")
         name = str(value).strip()
         problem = (indexed if key in ("idx", "index") else known).get(name)
         if problem is None:
             near = nearest(name[:80], [p.id for p in problems][:5000])[:200]
             raise DataError(f"{row.place}: {loaded.benchmark.name} has no problem {name[:80]!r}; {near}")
-        field, value = first_field(row, TEXTS, f"no response; wanted one of {', '.join(TEXTS)}")
+        field, value = _first(row, TEXTS, "no response")
         texts = value if isinstance(value, list) else [value]
         if not texts or not all(isinstance(text, str) for text in texts):
             raise DataError(f"{row.place}: field {field!r} must be a text or a list of texts, not empty")
@@ -492,27 +488,29 @@ def read_responses(path: Path, loaded: Loaded) -> list[Given]:
     if not by_problem:
         raise DataError(f"{path} holds no responses")
     if missing := [problem.id for problem in problems if problem.id not in by_problem]:
-        named = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
         raise DataError(
             f"{path} has no response to {len(missing)} of {len(problems)} problems of {loaded.benchmark.name}: "
-            f"{named}; an accuracy over the others would not be the benchmark's. Add them (an empty response counts as "
-            "no answer), or give --limit N if only the first N were answered"
+            f"{first_few(missing)}; an accuracy over the others would not be the benchmark's. Add them (an empty "
+            "response counts as no answer), or give --limit N if only the first N were answered"
         )
     return [given for problem in problems for _, given in sorted(by_problem[problem.id].items())]
 
 
 def score(
-    given: Sequence[Given],
-    loaded: Loaded,
     source: Path,
-    *,
+    loaded: Loaded,
     settings: Settings,
-    tokenizer: PreTrainedTokenizerBase | None,
     output: Path,
-    on_done: Callable[[], None],
-) -> ResultDirectory:
-    """Judge the responses of the file `source`; write them and their figures. Only a tokenizer tells lengths."""
+    listener: Listener,
+    *,
+    tokenizer: PreTrainedTokenizerBase | None,
+) -> Path:
+    """Judge the responses in a file, write them with their figures, and return the directory of the result.
+
+    What a problem's own judge decides does not go to the verifier. Only a tokenizer tells lengths.
+    """
     name, policy = loaded.benchmark.name, settings.policy or loaded.benchmark.policy
+    given = read_responses(source, loaded)
     samples = max(Counter(item.problem.id for item in given).values())
     check_ks(settings.ks, samples, name)
     texts = "".join(f"{item.problem.id}\x1f{item.sample}\x1f{item.response}\x1e" for item in given)
@@ -530,31 +528,25 @@ def score(
         "seed": None,
         "responses_sha256": hashlib.sha256(texts.encode("utf-8", "surrogatepass")).hexdigest(),
     }
-    with ResultDirectory(output / slug(source.stem) / slug(name) / key_of("responses", record)) as directory:
-        directory.begin(record, overwrite=True)
-        write_rows(directory.path / RESPONSES, _judged(given, policy, tokenizer, on_done))
-        directory.finish(figures(ResponseFile(directory.path / RESPONSES).answers(), ks=settings.ks), {})
-    return directory
-
-
-def _judged(
-    given: Sequence[Given], policy: str, tokenizer: PreTrainedTokenizerBase | None, on_done: Callable[[], None]
-) -> list[dict[str, Any]]:
-    """Return the rows of a file of responses; what a problem's own judge decides does not go to the verifier."""
+    listener.phase(f"{source.name} on {name}", len(given), 0)
     rows = []
     with (
+        ResultDirectory(output / slug(source.stem) / slug(name) / key_of("responses", record)) as directory,
         VerifierPool(policy, workers=1, lenient=("unfinished",)) as pool,
         ThreadPoolExecutor(os.cpu_count()) as threads,
     ):
-        judged = threads.map(lambda item: own_verdict(item.problem, item.response, policy), given)
+        directory.begin(record, overwrite=True)
+        own = threads.map(lambda item: own_verdict(item.problem, item.response, policy), given)
         asked = [
             verdict or pool.submit(item.response, item.problem.answer, item.problem.question)
-            for item, verdict in zip(given, judged, strict=True)
+            for item, verdict in zip(given, own, strict=True)
         ]
         for item, verdict in zip(given, asked, strict=True):
-            rows.append(response_columns(*item, verdict if isinstance(verdict, Verdict) else verdict.result()))
-            on_done()
-    if tokenizer:
-        for row in rows:
-            row["token_ids"] = tokenizer.encode(row["response"], add_special_tokens=False)
-    return rows
+            row = response_columns(*item, verdict if isinstance(verdict, Verdict) else verdict.result())
+            if tokenizer:
+                row["token_ids"] = tokenizer.encode(row["response"], add_special_tokens=False)
+            rows.append(row)
+            listener.advance()
+        write_rows(directory.path / RESPONSES, rows)
+        directory.finish(figures(ResponseFile(directory.path / RESPONSES).answers(), ks=settings.ks), {})
+    return directory.path

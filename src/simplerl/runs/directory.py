@@ -1,30 +1,8 @@
 """The only hands that write: to the directory of a run, of a result of `simplerl eval`, and of judgements.
 
-A run:
-    config.json               the resolved configuration; what --resume reads
-    stage.json                which command made the run, where it was not `train`
-    environment.json          versions, machine, git commit, data hashes of each session
-    metrics.jsonl             one line per step; step 0 is the base model
-    trajectories/step_N.parquet   every training response
-    evaluations/step_N.parquet    every held-out response
-    evaluations/step_N.json       the evaluation's figures with intervals
-    status.json               what it is doing at this moment (`simplerl status`)
-    ahead/step_N.frames       what was sampled for a step that is not saved yet (`rollout.lag`)
-    checkpoints/step_N/           a Hugging Face directory, with trainer/ and manifest.json
-    summary.json, learning.png    at the end
-
-A result, one model on one benchmark under one protocol, in OUT/MODEL/BENCHMARK/KEY:
-    protocol.json             everything that matters for the result; its hash is in KEY, so that another temperature or
-                              another checkpoint under the same name is another directory
-    parts/part_N.parquet      responses of some problems, while the evaluation runs
-    responses.parquet         all of them, when it is complete
-    figures.json              what they come to; says that the evaluation is complete
-    timing.json               seconds and machine: what may differ between two equal results
-
-RUN/behaviours or RESULT/behaviours, with a lock of its own, so that a run may be judged while it trains:
-    judgements.jsonl          one line per judged response and judge; the last line about one is the one that holds
-    answers.jsonl             what the endpoint answered, by content address: nothing is paid for twice
-    table.json                what they come to
+What stands in them is in docs/run-format.md and docs/evaluation.md. A result is one model on one benchmark under one
+protocol; its name has a hash of all that matters, so that another temperature, or another checkpoint of the same name,
+is another directory. Judgements have a lock of their own, so that a run may be judged while it trains.
 """
 
 import dataclasses
@@ -78,7 +56,9 @@ class RunDirectory(LockedDirectory):
     def check(self, *, resume: bool) -> None:
         """Raise RunError where there is a run already, or with `resume` where there is none. Writes nothing."""
         exists, problem = (self.path / "config.json").exists(), ""
-        if self.path.exists() and not self.path.is_dir():
+        if any("\ud800" <= letter <= "\udfff" for letter in str(self.path)):
+            problem = "is not UTF-8, and a tokenizer cannot be saved there; choose another --output-dir"
+        elif self.path.exists() and not self.path.is_dir():
             problem = "is a file; choose another --output-dir"
         elif exists and not resume:
             problem = "already holds a run. Continue it with --resume, or choose another name with --output-dir"

@@ -64,9 +64,12 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Replace a file's content in one step. Raises RunError where it cannot be written; the old file then stays."""
+    """Replace a file's content in one step. Raises RunError where it cannot be written; the old file then stays.
+
+    Lone surrogates, as in file names that are not UTF-8, become `?`.
+    """
     with replacing(path) as file:
-        file.write(content.encode("utf-8") if isinstance(content, str) else content)
+        file.write(content.encode("utf-8", "replace") if isinstance(content, str) else content)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pyarrow
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, TypeAdapter, ValidationError, create_model
 
 from simplerl.core.errors import ConfigError, RunError
 from simplerl.runs.files import MANIFEST, JsonLines, flatten, slug
@@ -44,9 +44,22 @@ DEEPEST, MOST_DIRECTORIES, LARGEST_JSON = 8, 20_000, 50_000_000
 #: What a run's own evaluations are called where others have the name of a benchmark.
 HELD_OUT = "held-out"
 
-#: What every version has written of a result.
-_PROTOCOL_KEYS = ("label", "benchmark", "samples", "problems", "template", "sampling", "seed")
-_FIGURES_KEYS = ("problems", "samples", "acc", "pass@k", "boxed_acc", "verdicts")
+_STRICT: Any = {"__config__": ConfigDict(strict=True)}
+_NAMED: Any = create_model("_NAMED", **_STRICT, name=(str, ...))
+_FIGURE: Any = create_model("_FIGURE", **_STRICT, value=(float | None, ...))
+_AT_K: Any = {"pass@k": (dict[str, _FIGURE], ...)}
+#: What everybody relies on in the files of a result, as every version has written it.
+_FORMS = {
+    PROTOCOL: create_model(
+        PROTOCOL, **_STRICT, label=(str, ...), benchmark=(str, ...), samples=(int, ...), problems=(int, ...),
+        template=(_NAMED, ...), sampling=(dict[str, Any], ...), seed=(int | None, ...),
+        policy=(str | None, None), environment=(_NAMED | None, None),
+    ),
+    FIGURES: create_model(
+        FIGURES, **_STRICT, problems=(int, ...), samples=(int, ...), verdicts=(dict[str, int], ...),
+        acc=(_FIGURE, ...), boxed_acc=(_FIGURE, ...), tokens=(_FIGURE, ...), **_AT_K,
+    ),
+}  # fmt: skip
 
 #: The behaviours of SimpleRL-Zoo (arXiv 2503.18892); `simplerl.behaviours.judging` says what they are.
 BEHAVIOURS = ("backtracking", "verification", "subgoal_setting", "enumeration")
@@ -430,10 +443,14 @@ class Run:
             self._damaged(f"{self.path} is not finished (no {lacking}); evaluate again to go on with it")
             return ()
         protocol, figures = self._table(PROTOCOL, required=True), unified(self._table(FIGURES, required=True))
-        for name, table, keys in ((PROTOCOL, protocol, _PROTOCOL_KEYS), (FIGURES, figures, _FIGURES_KEYS)):
-            if lacking := ", ".join(key for key in keys if key not in table):
+        for name, table in ((PROTOCOL, protocol), (FIGURES, figures)):
+            try:
+                _FORMS[name].model_validate(table)
+            except ValidationError as error:
+                first = error.errors()[0]
+                wrong = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
                 if not any(str(self.path / name) in sentence for sentence in self._said):
-                    self._damaged(f"{self.path / name} is not of an evaluation by this version (no {lacking})")
+                    self._damaged(f"{self.path / name} is not of an evaluation by this version ({wrong})")
                 return ()
         step, names = protocol.get("step"), {name: str(protocol[name]) for name in ("label", "benchmark")}
         step = step if isinstance(step, int) else None
@@ -582,8 +599,9 @@ def unified(figures: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("tokens", "stop_tokens", "answer_ratio", "clip_ratio"):
         if name in table and not isinstance(table[name], dict):
             table[name] = {"value": table[name], "low": None, "high": None, "problems": table.get("problems")}
-    if isinstance(table.get("further"), list):
-        table["further"] = [unified(other) for other in table["further"] if isinstance(other, dict)]
+    if "further" in table:
+        others = table["further"] if isinstance(table["further"], list) else ()
+        table["further"] = [unified(other) for other in others if isinstance(other, dict)]
     return table
 
 
@@ -594,30 +612,42 @@ def how(protocol: Mapping[str, Any]) -> str:
     """Return in words how a model was measured, as far as the protocol says it (not of responses made elsewhere)."""
     s, p = protocol["sampling"], protocol
     said = [p["template"]["name"], f"t {s.get('temperature')}", f"n {p['samples']}", f"max {s.get('max_new_tokens')}"]
-    said += [f"{p['problems']} problems", f"seed {p['seed']}", p.get("policy"), p.get("environment", {}).get("name")]
+    environment = p.get("environment") or {}
+    said += [f"{p['problems']} problems", f"seed {p['seed']}", p.get("policy"), environment.get("name")]
     return ", ".join(word for word in said if word and not word.endswith("None"))
+
+
+def evaluations_in(path: Path, warn: Callable[[str], None] | None = None) -> list[Evaluation]:
+    """Return the evaluations of a run, by step, or the finished results in a directory, by path (`results`).
+
+    Files that are still being written are not seen. `warn` as in `results`. Raises RunError where there are none.
+    """
+    if is_run(path):
+        run = Run(path, warn=warn or (lambda sentence: None))
+        evaluations = [one for one in run.evaluations if one.path.exists()]
+        lacking = "has no evaluation yet; the first is made before the first step"
+    else:
+        evaluations = results(path, warn)
+        lacking = "holds neither a run nor a finished result of `simplerl eval`" if path.is_dir() else why_not(path)
+    if not evaluations:
+        raise RunError(f"{path} {lacking}")
+    return evaluations
 
 
 def series(path: Path, warn: Callable[[str], None]) -> list[tuple[str, list[Evaluation]]]:
     """Return (name, evaluations that differ in the weights alone, by step): of a run directory one series, of a
-    directory of results one for each run, benchmark and protocol in it.
-
-    Files that are still being written are not seen. `warn` gets what is damaged and left out. Raises RunError where
-    there is nothing to read.
+    directory of results one for each run, benchmark and protocol in it. `warn` and errors as in `evaluations_in`.
     """
+    evaluations = evaluations_in(path, warn)
     if is_run(path):
-        run = Run(path, warn=warn)
-        evaluations = [one for one in run.evaluations if one.path.exists()]
-        if not evaluations:
-            raise RunError(f"{path} has no evaluation yet; the first is made before the first step")
-        return [(run.name, evaluations)]
-    if not path.is_dir():
-        raise RunError(f"{path} {why_not(path)}")
+        return [(Run(path).name, evaluations)]
     groups = defaultdict[tuple[str, ...], list[Evaluation]](list)
-    for evaluation in results(path, warn):
-        groups[_group(evaluation)].append(evaluation)
-    if not groups:
-        raise RunError(f"{path} holds neither a run nor a finished result of `simplerl eval`")
+    for one in evaluations:
+        model = one.label.rpartition("@")[0] if one.step is not None else one.label
+        same = (one.protocol.get(key) for key in (*HOW, "data_sha256", "problems"))
+        # Models that are not of a run make a series each: one label may stand for two sets of weights.
+        home = str(one.home) if one.step is None else ""
+        groups[(model, one.benchmark, *map(str, same), home)].append(one)
     return [(" ".join(key[:2]), sorted(group, key=lambda one: one.step or 0)) for key, group in groups.items()]
 
 
@@ -677,15 +707,6 @@ def results(path: Path, warn: Callable[[str], None] | None = None) -> list[Evalu
     return evaluations
 
 
-def _group(evaluation: Evaluation) -> tuple[str, ...]:
-    """Return what evaluations of one series have in common."""
-    of_run = evaluation.step is not None
-    model = evaluation.label.rpartition("@")[0] if of_run else evaluation.label
-    same = (evaluation.protocol.get(key) for key in (*HOW, "data_sha256", "problems"))
-    # Models that are not of a run make a series each: one label may stand for two sets of weights.
-    return (model, evaluation.benchmark, *map(str, same), "" if of_run else str(evaluation.home))
-
-
 def choose(
     items: Sequence[Any],
     steps: str,
@@ -695,18 +716,14 @@ def choose(
 
     Raises ConfigError for anything else, and with the sentence of `missing` for a step that is not there.
     """
-    chosen: set[int] = set()
+    every, chosen = range(len(items)), set[int]()
+    named = {"all": every, "first": every[:1], "last": every[-1:]}
     for part in (part.strip() for part in steps.split(",")):
-        if part == "all":
-            chosen |= set(range(len(items)))
-        elif part in ("first", "last"):
-            chosen.add(0 if part == "first" else len(items) - 1)
-        elif part.isdecimal():
-            indices = {index for index, item in enumerate(items) if item.step == int(part)}
-            if not indices:
-                there = ", ".join(str(item.step) for item in items if item.step is not None) or "no steps"
-                raise ConfigError(f"--steps: {missing(part, there)}")
-            chosen |= indices
-        else:
+        if part not in named and not part.isdecimal():
             raise ConfigError(f"--steps must be all, first, last or numbers such as 0,50,100; got {steps!r}")
+        indices = named[part] if part in named else [index for index in every if items[index].step == int(part)]
+        if not indices:
+            there = ", ".join(str(item.step) for item in items if item.step is not None) or "no steps"
+            raise ConfigError(f"--steps: {missing(part, there)}")
+        chosen |= {*indices}
     return [items[index] for index in sorted(chosen)]

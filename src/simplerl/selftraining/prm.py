@@ -56,19 +56,26 @@ def label(
     step_ends("", steps)  # A wrong name is said before anything is sampled.
     per_chunk = config.sampling.prompts_per_step
     one = dataclasses.replace(config, sampling=dataclasses.replace(config.sampling, prompts_per_step=1))
-    settings: dict[str, Any] = {name: getattr(config, name) for name in ("model", "data", "template", "seed")}
-    settings |= {name: dataclasses.asdict(getattr(config, name)) for name in ("verifier", "sampling")}
-    settings |= {
-        "steps": steps,
-        "completions": completions,
-        "system": config.prompt.system,
-        "special_tokens": config.prompt.special_tokens,
-    }
     with closing(build_components(one, say, inputs=inputs)) as parts, LockedDirectory(output):
-        settings["weights_sha256"] = parts.environment["base_model"]["sha256"]
-        settings["vocabulary_sha256"] = vocabulary_hash(parts.policy.tokenizer)
-        settings["data_sha256"] = parts.environment["data"]["train"]["sha256"]
-        _same_settings(output, settings)
+        settings = {
+            **{name: getattr(config, name) for name in ("model", "data", "template", "seed")},
+            **{name: dataclasses.asdict(getattr(config, name)) for name in ("verifier", "sampling")},
+            "steps": steps,
+            "completions": completions,
+            **{name: getattr(config.prompt, name) for name in ("system", "special_tokens")},
+            "weights_sha256": parts.environment["base_model"]["sha256"],
+            "vocabulary_sha256": vocabulary_hash(parts.policy.tokenizer),
+            "data_sha256": parts.environment["data"]["train"]["sha256"],
+        }
+        if (output / SETTINGS).is_file():
+            before = json.loads((output / SETTINGS).read_text(encoding="utf-8"))
+            if changed := [key for key, now in json.loads(json.dumps(settings)).items() if before.get(key) != now]:
+                raise RunError(
+                    f"{output} holds labels made with other settings ({', '.join(changed)}): give those again to go "
+                    "on, or choose another --output-dir"
+                )
+        else:
+            write_json(output / SETTINGS, settings)
         lines = JsonLines(output / LABELS)
         done = {row["problem_id"] for _, row in lines.read() if row}
         missing = [item for item in parts.sampler.problems if item.problem.id not in done]
@@ -83,63 +90,40 @@ def label(
     return Counter({1: "good", 0: "bad", None: "undecided"}[mark] for mark in marks)
 
 
-def _same_settings(output: Path, settings: dict[str, Any]) -> None:
-    """Write the settings of a labelling that begins; raise RunError where one with others has begun."""
-    path = output / SETTINGS
-    settings = json.loads(json.dumps(settings))
-    if not path.is_file():
-        write_json(path, settings)
-        return
-    before = json.loads(path.read_text(encoding="utf-8"))
-    if changed := [key for key in settings if before.get(key) != settings[key]]:
-        raise RunError(
-            f"{output} holds labels made with other settings ({', '.join(changed)}): give those again to go on, or "
-            "choose another --output-dir"
-        )
-
-
 def _labelled(
     groups: Sequence[TrajectoryGroup], parts: Components, config: Config, completions: int, steps: str
 ) -> list[dict[str, Any]]:
     """Return a line for each problem. Each different prefix of a problem is continued once, for all its responses."""
     tokenizer, rollout = parts.policy.tokenizer, parts.rollout
-    ends: dict[int, list[tuple[int, int]]] = {}
-    prefixes: dict[tuple[str, bytes], tuple[Trajectory, np.ndarray]] = {}
+    ends: dict[int, list[tuple[int, int]]] = {}  # Response → (character, token) at which each of its steps ends
+    seen: dict[tuple[str, bytes], Counter[str]] = {}  # (Problem, prefix) → how its completions end
+    requests: list[Request] = []
+    owners: list[tuple[Counter[str], Problem, list[int]]] = []
     for t in (t for group in groups for t in group.trajectories):
         places = step_ends(t.completion.text, steps)
         ends[id(t)] = list(zip(places, token_ends(tokenizer, t.completion.token_ids.tolist(), places), strict=True))
         for _, count in ends[id(t)][:-1]:
-            ids = t.completion.token_ids[:count]
-            prefixes.setdefault((t.problem.id, ids.tobytes()), (t, ids))
-    continued = {
-        key: (t, ids)
-        for key, (t, ids) in prefixes.items()
-        if len(t.prompt_ids) + len(ids) < parts.policy.context_length
-    }
-    owners = [key for key in continued for _ in range(completions)]
-    requests = [
-        Request(
-            prompt_ids=np.concatenate([t.prompt_ids, ids]),
-            noise_key=derive(config.seed, "prm-completions", t.problem.id, ids.tobytes().hex(), number),
-        )
-        for t, ids in continued.values()
-        for number in range(completions)
-    ]
-    judged: dict[int, Future[Verdict]] = {}
+            ids, problem = t.completion.token_ids[:count], t.problem
+            if (key := (problem.id, ids.tobytes())) in seen:
+                continue
+            seen[key] = Counter()
+            begun = np.concatenate([t.prompt_ids, ids])
+            for number in range(completions if len(begun) < parts.policy.context_length else 0):
+                noise = derive(config.seed, "prm-completions", problem.id, ids.tobytes().hex(), number)
+                requests.append(Request(prompt_ids=begun, noise_key=noise))
+                owners.append((seen[key], problem, ids.tolist()))
+    judged: list[tuple[Counter[str], Future[Verdict]]] = []
     for index, completion in rollout.backend.generate(requests, rollout.sampling):
-        t, ids = prefixes[owners[index]]
-        text = decode(tokenizer, ids.tolist()) + completion.text
-        judged[index] = rollout.verifier.submit(text, t.problem.answer, t.problem.question)
-    seen: dict[tuple[str, bytes], Counter[str]] = {key: Counter() for key in prefixes}
-    for index, owner in enumerate(owners):
-        verdict = judged[index].result()
-        seen[owner]["right" if verdict.correct else "wrong" if verdict.decided else "undecided"] += 1
+        counts, problem, prefix = owners[index]
+        text = decode(tokenizer, prefix) + completion.text
+        judged.append((counts, rollout.verifier.submit(text, problem.answer, problem.question)))
+    for counts, future in judged:
+        verdict = future.result()
+        counts["right" if verdict.correct else "wrong" if verdict.decided else "undecided"] += 1
     return [
         {
             "problem_id": group.problem.id,
-            "question": group.problem.question,
-            "answer": group.problem.answer,
-            "level": group.problem.level,
+            **{name: getattr(group.problem, name) for name in ("question", "answer", "level")},
             "responses": [_response(t, ends[id(t)], seen) for t in group.trajectories],
         }
         for group in groups

@@ -25,7 +25,7 @@ from simplerl.config.resolve import named_table
 from simplerl.config.sections import Config
 from simplerl.core.errors import ConfigError, DataError, ModelError, RunError
 from simplerl.core.seeds import derive
-from simplerl.core.types import Completion, TrajectoryGroup
+from simplerl.core.types import TrajectoryGroup
 from simplerl.data import demonstrations
 from simplerl.data.prompts import prompter
 from simplerl.environments.base import require_single_turn
@@ -41,10 +41,11 @@ from simplerl.prm import load_prm, vocabulary_hash
 from simplerl.rewards import make_reward
 from simplerl.rollout.groups import Prompted, Rollout
 from simplerl.runs.files import json_line, write_atomic, writing
+from simplerl.runs.responses import response_columns
 from simplerl.train.batch import build_batch
 from simplerl.train.components import Components, Inputs, build_components
 from simplerl.train.learner import Learner, StepResult, means
-from simplerl.train.run import Callback, Outcome, open_run
+from simplerl.train.run import Callback, Outcome, TrainingRun, open_run
 from simplerl.train.sft import METRICS, encode
 
 #: Mode → what an iteration takes over from the one before: weights; optimizer and learning-rate schedule.
@@ -59,19 +60,11 @@ INHERITS = {
 class StarFeed(Feed):
     """Gives each iteration its sampled groups, how they were sampled, and what is selected from them."""
 
-    def __init__(
-        self,
-        config: Config,
-        prompted: Sequence[Prompted],
-        rollout: Rollout,
-        path: Path,
-        watch: Callable[..., Any],
-        on_response: Callable[[Completion], None],
-    ):
-        """`watch(name, responses)` is a phase of the run; the surfaces of the search are written below `path`."""
-        ledger = Ledger(config, [item.problem for item in prompted], path)
-        super().__init__(config, prompt_sampler(config), prompted, rollout, ledger, on_response)
-        self.watch, star = watch, config.star
+    def __init__(self, config: Config, prompted: Sequence[Prompted], rollout: Rollout, run: TrainingRun):
+        """The surfaces of the search are written into the run's directory, and its phases say how far it is."""
+        ledger = Ledger(config, [item.problem for item in prompted], run.directory.path)
+        super().__init__(config, prompt_sampler(config), prompted, rollout, ledger, run.on_response)
+        self.watch, star = run.phase, config.star
         self.wanted = star.wanted or -(-star.updates * star.batch_size // config.sampling.prompts_per_step)
         self.subset = subset_of(prompted, star.subset, config.seed)
 
@@ -229,7 +222,7 @@ def star(
         learner = parts.learner
         per_step = parts.config.sampling.prompts_per_step  # No more than there are problems.
         config = dataclasses.replace(config, sampling=dataclasses.replace(config.sampling, prompts_per_step=per_step))
-        feed = StarFeed(config, parts.sampler.problems, parts.rollout, path, run.phase, run.on_response)
+        feed = StarFeed(config, parts.sampler.problems, parts.rollout, run)
         given = given_examples(config, parts, run.say) if settings.demonstrations else []
         for step in run.steps():
             groups, chosen = feed.select(step)
@@ -239,9 +232,9 @@ def star(
                 if not keeps_optimizer or feed.sampler.refreshes(step):
                     learner.restart()
                 examples = [*given, *examples_of(chosen, parts.policy.end_token)]
-                result = imitate(learner, examples, config, step, inherit=keeps_optimizer)
+                metrics = imitate(learner, examples, config, step, inherit=keeps_optimizer)
             run.sync(step)
-            run.record(step, groups, credited(result, groups, chosen))
+            run.record(step, groups, credited(metrics, groups, chosen))
     return run.outcome
 
 
@@ -252,26 +245,24 @@ def given_examples(config: Config, parts: Components, say: Callable[[str], None]
     return encode(items, prompts, parts.policy, parts.policy.context_length, say)
 
 
-def imitate(learner: Learner, examples: Sequence[Row], config: Config, step: int, *, inherit: bool) -> StepResult:
+def imitate(learner: Learner, examples: Sequence[Row], config: Config, step: int, *, inherit: bool) -> dict[str, float]:
     """Do the updates of an iteration over its examples, in a fresh order at every pass; return the mean metrics."""
     star = config.star
     order = Sampler(examples, per_step=star.batch_size, seed=derive(config.seed, "star-order", step))
     before = (step - 1) * star.updates if inherit else 0
-    results = []
-    for update in range(1, star.updates + 1):
-        results.append(learner.step(build_batch([], rows=order.at(update)), before + update).metrics)
+    updates = range(1, star.updates + 1)
+    results = [learner.step(build_batch([], rows=order.at(update)), before + update).metrics for update in updates]
     metrics = {name: value for name, value in means(results).items() if name in METRICS}
-    metrics |= {"optimizer/updates": star.updates, "optimizer/lr": results[-1]["optimizer/lr"]}
-    return StepResult(metrics=metrics, advantages=[])
+    return metrics | {"optimizer/updates": star.updates, "optimizer/lr": results[-1]["optimizer/lr"]}
 
 
-def credited(result: StepResult, groups: StepGroups, chosen: Sequence[Selection]) -> StepResult:
+def credited(metrics: dict[str, float], groups: StepGroups, chosen: Sequence[Selection]) -> StepResult:
     """Return the result with a credit for every sampled response: 1 on the tokens of those that are imitated."""
     kept = {id(t) for c in chosen for t in c.kept}
     sampled = [t for group in groups.all for t in group.trajectories]
     advantages = [t.loss_mask.astype(np.float32) * (id(t) in kept) for t in sampled]
     useful = {"tokens/useful": int(sum(credit.sum() for credit in advantages))}
-    return StepResult(metrics=result.metrics | useful, advantages=advantages)
+    return StepResult(metrics=metrics | useful, advantages=advantages)
 
 
 # --- sampling alone ---------------------------------------------------------------------------------------------------
@@ -282,6 +273,9 @@ WITHOUT_LEARNING: dict[str, Any] = {
     "reference": "",
     "learner": {"prompts_per_update": 0},
 }
+
+#: What is written of a response, of the columns of a record.
+COLUMNS = ("question", "response", "answer", "problem_id", "level", "sample", "verdict", "stop_reason")
 
 
 def sample(
@@ -306,23 +300,13 @@ def sample(
         problems, chunk = parts.sampler.problems, config.sampling.prompts_per_step
         for start in range(0, len(problems), chunk):
             groups = parts.rollout.sample_groups(problems[start : start + chunk], purpose="sample", step=0)
-            for trajectory in (t for group in groups for t in group.trajectories):
-                counts[trajectory.verdict.status] += 1
-                ended = trajectory.completion.stop_reason != "length"
-                if everything or (trajectory.verdict.correct and ended):
-                    row = {
-                        "question": trajectory.problem.question,
-                        "response": trajectory.completion.text,
-                        "answer": trajectory.problem.answer,
-                        "problem_id": trajectory.problem.id,
-                        "level": trajectory.problem.level,
-                        "sample": trajectory.sample,
-                        "verdict": trajectory.verdict.status,
-                        "stop_reason": trajectory.completion.stop_reason,
-                        "tokens": len(trajectory.completion.token_ids),
-                        "model": config.model,
-                    }
-                    lines.append(json_line(row))
+            for t in (t for group in groups for t in group.trajectories):
+                counts[t.verdict.status] += 1
+                if everything or (t.verdict.correct and t.completion.stop_reason != "length"):
+                    response = t.completion
+                    own = response_columns(t.problem, t.sample, response.text, response.stop_reason, t.verdict)
+                    row = {name: own[name] for name in COLUMNS}
+                    lines.append(json_line({**row, "tokens": len(response.token_ids), "model": config.model}))
             say(f"{min(start + chunk, len(problems))}/{len(problems)} problems, {len(lines)} responses kept")
     if not lines:
         raise DataError(

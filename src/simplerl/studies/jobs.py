@@ -27,6 +27,9 @@ from simplerl.train.run import changes
 #: Keys in which a run that is there may differ from the one that is wanted: they change nothing that it finds out.
 FREE = ("output_dir", "checkpoint.", "tracking.", "rollout.max_rows", "verifier.workers")
 
+#: How a child is started.
+COMMAND = (sys.executable, "-m", "simplerl")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
@@ -54,65 +57,46 @@ def table_of(experiment: Experiment, variant: Variant) -> dict[str, Any]:
 def plan(experiment: Experiment, *, seeds: int, directory: Path) -> list[Job]:
     """Return the runs of an experiment, seed by seed so that an early end leaves complete seeds.
 
-    Raises RunError where a run is there that was made with other settings, ConfigError where settings do not work.
+    Preparations come first, each waiting for the one before; runs whose settings speak of the study's directory wait
+    for the last of them, and one that begins from a fine-tuned model for its fine-tuning. Raises RunError where a run
+    is there that was made with other settings, ConfigError where settings do not work.
     """
-    prepared = _prepared(experiment, directory)
-    waiting = next((job.name for job in reversed(prepared) if job.state != "done"), "")
-    pairs = itertools.product(range(seeds), experiment.variants)
-    jobs = [job for seed, variant in pairs for job in _jobs(experiment, variant, seed, directory, waiting)]
-    return [*prepared, *jobs]
-
-
-def _prepared(experiment: Experiment, directory: Path) -> list[Job]:
-    """Return the jobs of the preparations, each waiting for the one before."""
     jobs: list[Job] = []
+
+    def job(stage: str, recipe: str, table: Mapping[str, Any], label: str, after: str) -> Job:
+        table = _filled(table, directory)
+        config = resolve(recipe, table)
+        name = f"{slug(label)}_seed{config.seed}"
+        path, log = directory / "runs" / name, directory / "logs" / f"{name}.log"
+        state = state_of(path, config)
+        plugins = [word for plugin in config.plugins for word in ("--plugin", plugin.name)]
+        own = [*arguments(table), *plugins, "--output-dir", str(path), *["--resume"] * (state == "half")]
+        command = (*COMMAND, stage, recipe, *own)
+        return Job(label=label, seed=config.seed, path=path, log=log, command=command, state=state, after=after)
+
     for each in experiment.prepare:
         path, log = directory / "prepared" / slug(each.name), directory / "logs" / f"{slug(each.name)}.log"
+        command = (*COMMAND, *_filled(each.command, directory))
         state: Literal["new", "done"] = "done" if (directory / each.done).exists() else "new"
-        command = (sys.executable, "-m", "simplerl", *(_filled(word, directory) for word in each.command))
-        after = jobs[-1].name if jobs and jobs[-1].state != "done" else ""
+        after = jobs[-1].name if jobs and jobs[-1].state == "new" else ""
         jobs.append(Job(label=each.name, seed=0, path=path, log=log, command=command, state=state, after=after))
+    waiting = next((each.name for each in reversed(jobs) if each.state == "new"), "")
+    for seed, variant in itertools.product(range(seeds), experiment.variants):
+        recipe, table = variant.recipe or experiment.recipe, merge(table_of(experiment, variant), {"seed": seed})
+        after = waiting if "{directory}" in json.dumps(table) else ""
+        if not variant.before:
+            jobs.append(job(experiment.stage, recipe, table, variant.label, after))
+            continue
+        imitating = merge(merge(experiment.overrides, variant.before), {"seed": seed})
+        first = job("sft", recipe, imitating, f"{variant.label} (SFT)", after)
+        begun = job("train", recipe, merge(table, {"model": str(first.path.resolve())}), variant.label, first.name)
+        jobs += [begun] if begun.state == "done" else [first, begun]
     return jobs
 
 
 def _filled(value: Any, directory: Path) -> Any:
     """Return a setting, or tables of settings, with the study's directory in the place of `{directory}`."""
     return json.loads(json.dumps(value).replace("{directory}", json.dumps(str(directory.resolve()))[1:-1]))
-
-
-def _jobs(experiment: Experiment, variant: Variant, seed: int, directory: Path, waiting: str) -> list[Job]:
-    """Return the run of a variant and a seed, and before it the fine-tuning that it begins from, if needed.
-
-    Where its settings speak of the study's directory it begins after the job `waiting`.
-    """
-    recipe, table = variant.recipe or experiment.recipe, merge(table_of(experiment, variant), {"seed": seed})
-    after = waiting if "{directory}" in json.dumps(table) else ""
-    if not variant.before:
-        return [_job(experiment.stage, recipe, table, variant.label, directory, after)]
-    imitating = merge(merge(experiment.overrides, variant.before), {"seed": seed})
-    first = _job("sft", recipe, imitating, f"{variant.label} (SFT)", directory, after)
-    begun = merge(table, {"model": str(first.path.resolve())})
-    job = _job("train", recipe, begun, variant.label, directory, first.name)
-    return [job] if job.state == "done" else [first, job]
-
-
-def _job(
-    stage: Literal["train", "star", "sft"],
-    recipe: str,
-    table: Mapping[str, Any],
-    label: str,
-    directory: Path,
-    after: str = "",
-) -> Job:
-    table = _filled(table, directory)
-    config = resolve(recipe, table)
-    name = f"{slug(label)}_seed{config.seed}"
-    path, log = directory / "runs" / name, directory / "logs" / f"{name}.log"
-    state = state_of(path, config)
-    plugins = [word for plugin in config.plugins for word in ("--plugin", plugin.name)]
-    own = [*arguments(table), *plugins, "--output-dir", str(path), *["--resume"] * (state == "half")]
-    command = (sys.executable, "-m", "simplerl", stage, recipe, *own)
-    return Job(label=label, seed=config.seed, path=path, log=log, command=command, state=state, after=after)
 
 
 def arguments(table: Mapping[str, Any]) -> list[str]:

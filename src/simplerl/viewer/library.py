@@ -48,7 +48,7 @@ MODES = ("rendered", "source", "differences", *TOKEN_COLUMNS)
 #: Characters of a value in a link, and values of one name, that are read.
 _LONGEST, _MOST = 500, 50
 
-_Whole = Annotated[int | None, BeforeValidator(lambda text: text or None), Field(ge=0, lt=10**9)]
+_Whole = Annotated[Annotated[int, Field(ge=0, lt=10**9)] | None, BeforeValidator(lambda text: text or None)]
 """A whole number; an empty box of the page is none."""
 
 
