@@ -440,6 +440,8 @@ def test_a_link_gives_the_view_back() -> None:
     assert back.runs[:2] == view.runs[:2]
     assert notices == []
     assert parse(View().query()) == (View(), [])
+    empty = "runs=a&a=&a_step=&b_step=&benchmark=&shortest=&longest=&search="  # What a browser says of empty boxes.
+    assert parse(empty) == (View(runs=("a",)), [])
 
 
 @pytest.mark.parametrize(
