@@ -73,9 +73,9 @@ def result(path: Path, rows: Sequence[dict[str, Any]], *, label: str, benchmark:
     """Write a result directory OUT/MODEL/BENCHMARK/KEY."""
     path.mkdir(parents=True)
     write_rows(path / "responses.parquet", rows)
-    protocol = dict.fromkeys(("samples", "problems", "template", "sampling", "seed"))
+    protocol = {"samples": 1, "problems": 1, "template": {"name": "simple"}, "sampling": {}, "seed": None}
     figure = {"value": 0.5, "low": 0.4, "high": 0.6}
-    figures = dict.fromkeys(("problems", "samples", "pass@k", "boxed_acc", "verdicts"))
+    figures = {"problems": 1, "samples": 1, "verdicts": {}, "pass@k": {}, "boxed_acc": figure, "tokens": figure}
     (path / "protocol.json").write_text(json.dumps({**protocol, "label": label, "benchmark": benchmark, "step": step}))
     (path / "figures.json").write_text(json.dumps({**figures, "acc": figure}))
     return path
