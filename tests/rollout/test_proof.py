@@ -88,7 +88,7 @@ class TestVLLM:
         run_small(tmp_path / "again", VLLM, resume=True)
         assert_same_run(tmp_path / "again", reference)
 
-    @pytest.mark.parametrize("over", [{}, SPLIT], ids=str)
+    @pytest.mark.parametrize("over", [{}, pytest.param(SPLIT, marks=pytest.mark.slow)], ids=str)
     def test_a_swallowed_update_ends_the_run_at_its_step(self, monkeypatch, tmp_path: Path, over) -> None:
         with pytest.raises(ModelError, match=r"\(version 2\)"):
             run_with(monkeypatch, swallowing(BACKENDS["vllm"], 2), tmp_path / "run", over)
