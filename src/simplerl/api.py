@@ -152,11 +152,11 @@ def sample(
     >>> {row["verdict"] for row in rows}
     {'correct'}
     """
+    overrides, inputs = _objects(settings, top_level, model=model, data=data)
     from simplerl.config.resolve import merge, resolve
     from simplerl.selftraining.star import WITHOUT_LEARNING
     from simplerl.selftraining.star import sample as write_samples
 
-    overrides, inputs = _objects(settings, top_level, model=model, data=data)
     say: Callable[[str], None] = (lambda line: None) if quiet else print
     named = merge(merge(overrides, {"plugins": [*map(str, _several(plugins))]}), WITHOUT_LEARNING)
     config = resolve(recipe, named, say)
@@ -185,6 +185,9 @@ def evaluate(
     >>> sorted(result.evaluations[0].figures["acc"])
     ['high', 'low', 'problems', 'value']
     """
+    from simplerl.cli import before_torch
+
+    before_torch()
     from simplerl.cli.console import Bar
     from simplerl.core.registry import load_plugins
     from simplerl.core.settings import filled
@@ -247,12 +250,10 @@ def _run(
     callbacks: "Sequence[Callback]",
 ) -> Run:
     """Make a configuration, and a run of it."""
-    from simplerl.cli import before_torch
     from simplerl.cli.train import execute
     from simplerl.config.resolve import configure, merge
     from simplerl.train.run import Callback
 
-    before_torch()  # Where torch is there already it is late.
     named = {"plugins": [*map(str, _several(plugins))], "output_dir": str(output_dir or "")}
     say: Callable[[str], None] = (lambda line: None) if quiet else print
     config, path = configure(recipe, merge(overrides, named), resume=resume, stage=stage, say=say)
@@ -282,6 +283,9 @@ def _objects(
     environment: Any = None,
 ) -> "tuple[dict[str, Any], Inputs]":
     """Return the settings as tables, in them by its name what was passed, and the objects that a run is built from."""
+    from simplerl.cli import before_torch
+
+    before_torch()  # Which is imported here; where the user has done so it is late.
     from simplerl.config.resolve import nested
     from simplerl.train.components import Inputs
 

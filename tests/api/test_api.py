@@ -72,6 +72,32 @@ def test_importing_is_quick_and_light() -> None:
     assert min(times) <= 0.3
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        "train(nonsense=1, output_dir='x')",
+        "sample('cub', nonsense=1, output='x')",
+        "evaluate('nowhere', benchmarks='gsm8k', output_dir='x')",
+    ],
+)
+def test_what_torch_reads_when_it_is_loaded_is_set_before(call: str) -> None:
+    script = f"""
+import importlib.abc, os, sys, simplerl
+class Watch(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "torch":
+            print(os.environ.get("OMP_WAIT_POLICY"), os.environ.get("ONEDNN_PRIMITIVE_CACHE_CAPACITY"))
+sys.meta_path.insert(0, Watch())
+try:
+    simplerl.{call}
+except simplerl.SimpleRLError:
+    pass
+"""
+    own = {name: value for name, value in environment().items() if not name.startswith(("OMP_WAIT", "ONEDNN"))}
+    done = subprocess.run([sys.executable, "-c", script], env=own, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[:1] == ["PASSIVE 32"], done.stdout + done.stderr
+
+
 def test_everything_public_is_there_and_rooms_stay_callable(monkeypatch) -> None:
     import importlib
     import inspect

@@ -460,7 +460,9 @@ class Engines:
             own = (devices[(first + worker) % len(devices)] for worker in range(self._size))
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(own)
         engine.starts += 1
-        how, connection, process = (self._settings, self._said(engine), environment), cast(Any, None), cast(Any, None)
+        how = self._settings, self._said(engine), environment
+        process: Any
+        connection: Any
         if self._cluster:
             process = self._cluster.begin(be_engine_elsewhere, *how, self._places[engine.number])
         else:
