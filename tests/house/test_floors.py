@@ -67,7 +67,7 @@ DOORS: dict[str, set[str]] = {
     "sympy": {"environments/gym.py"},
     "bm25s": {"environments/search.py"},
     "peft": {"models/lora.py"},
-    "vllm": {"rollout/vllm.py"},
+    "vllm": {"rollout/vllm.py", "rollout/transfer.py"},  # The second is what vLLM's own workers import.
     "ray": {"rollout/cluster.py"},
     "jinja2": {"markup/__init__.py"},
     "matplotlib": {"analysis/plots.py"},

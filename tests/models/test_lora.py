@@ -135,8 +135,8 @@ def test_engines_are_sent_adapters_or_the_sum(monkeypatch: pytest.MonkeyPatch, t
     """Bit for bit the same run, over two ranks to rounding; killed ahead of training, it goes on with the other."""
     sent: dict[str, list[int]] = {}
 
-    def write(directory: Path, weights: Any) -> StoredWeights:
-        stored = write_weights(directory, weights)
+    def write(directory: Path, *weights: Any) -> StoredWeights:
+        stored = write_weights(directory, *weights)
         sent.setdefault(name, []).append(sum(file.stat().st_size for file in directory.iterdir()))
         return stored
 

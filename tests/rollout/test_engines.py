@@ -2,15 +2,18 @@
 
 import contextlib
 import io
+import itertools
 import os
 import random
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -45,7 +48,7 @@ from simplerl.rollout import open_backend
 from simplerl.rollout.backend import Request, RolloutBackend, Sampling
 from simplerl.rollout.engines import Engines
 from simplerl.rollout.proof import ask_back
-from simplerl.rollout.wire import pack, pack_completion, receive, unpack_completion
+from simplerl.rollout.wire import StoredWeights, pack, pack_completion, receive, unpack_completion, write_weights
 
 pytestmark = pytest.mark.engines
 
@@ -338,9 +341,14 @@ def test_engines_that_end_together_while_nobody_asks_come_back(
 ) -> None:
     """As on a node that ends: one end each. And no two threads send to an engine at once."""
     monkeypatch.setattr(module, "MOST_ENDS", 2)
-    policy, sent, alone = cub("cub-qwen"), module.send, list[bool]()
+    policy, sent, who = cub("cub-qwen"), module.send, set[tuple[Any, int]]()
+
+    def note(connection: Any, *message: Any) -> None:
+        who.add((connection, threading.get_ident()))
+        sent(connection, *message)
+
     engines = Engines("native", policy, count=2)
-    monkeypatch.setattr(module, "send", lambda *message: alone.append(engines._lock._is_owned()) or sent(*message))
+    monkeypatch.setattr(module, "send", note)
     try:
         for pid in pids(engines):
             os.kill(pid, signal.SIGKILL)
@@ -348,8 +356,7 @@ def test_engines_that_end_together_while_nobody_asks_come_back(
             engines.sync(policy.model.state_dict().items(), version)
             assert ask_back(engines, policy, "fp32") < 1e-5
         assert [each["starts"] for each in engines.report()] == [2, 2]
-        assert len(alone) >= 6
-        assert all(alone)
+        assert len(who) == len({connection for connection, _ in who}) == 4
     finally:
         engines.close()
 
@@ -432,6 +439,50 @@ def test_nobody_waits_for_an_engine_that_is_being_started_but_who_needs_it(
     assert all(gone(process.pid) for process in cluster.begun)
     assert not any(thread.is_alive() for thread in engines._threads)
     assert len(said) == 2
+
+
+@pytest.mark.timeout(60)
+def test_nobody_waits_for_an_engine_that_takes_nothing(tmp_path: Path) -> None:
+    """One on another machine that hangs, with its connection full."""
+    write_weights(tmp_path / "weights", [("w", torch.zeros(2**22))])
+    engines = object.__new__(Engines)
+    own = {"files": tmp_path, "version": 1, "_cluster": True, "_published": {1: "weights"}, "_in_flight": False}
+    vars(engines).update(own, _lock=threading.RLock(), _numbers=itertools.count(1), _calls={}, _error=None)
+    pairs, engines._engines = [socket.socketpair() for _ in range(2)], [module._Engine(number) for number in range(2)]
+    threads = []
+    for engine, (connection, _) in zip(engines._engines, pairs, strict=True):
+        engine.connection, engine.ready = connection, True
+        threads.append(threading.Thread(target=engines._deliver, args=(connection, engine.outbox), daemon=True))
+        threads[-1].start()
+    call = engines._call(1, Sampling(max_new_tokens=1))
+    requests = [Request(prompt_ids=np.array([number], np.int32), noise_key=number) for number in range(2)]
+    engines._deal(call, [module._Task(call, number, request) for number, request in enumerate(requests)])
+    heard = itertools.islice(receive(pairs[1][1].makefile("rb")), 2)
+    assert [header.get("name", header["kind"]) for header, _ in heard] == ["weights/0000.safetensors", "generate"]
+    assert [each["owes"] for each in engines.report()] == [1, 1]
+    for engine, thread in zip(engines._engines, threads, strict=True):
+        engine.hang_up()
+        thread.join()
+
+
+@pytest.mark.vllm
+@pytest.mark.skipif(not find_spec("vllm"), reason="needs vLLM: python tools/engines.py")
+@pytest.mark.parametrize("size", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_vllm_that_holds_weights_in_bf16_is_sent_them_so(size: int, cub: Callable[[str], Policy]) -> None:
+    policy = cub("cub-llama")
+    requests, told = requests_of(policy, 8), []
+    engines = Engines("vllm", policy, count=1, precision="bf16", tensor_parallel=size)
+    try:
+        for version, kind in ((1, torch.bfloat16), (2, torch.float32)):
+            weights = ((name, 1.03 * values) for name, values in policy.model.state_dict().items())
+            engines.sync(weights, version=version)
+            assert {values.dtype for _, values in StoredWeights(engines.path_of(version))} == {kind}
+            pairs = sorted(engines.generate(requests, Sampling(max_new_tokens=24)), key=lambda pair: pair[0])
+            told.append([(one.token_ids.tolist(), one.logprobs.tolist()) for _, one in pairs])
+            engines._halved = frozenset()
+    finally:
+        engines.close()
+    assert told[0] == told[1]
 
 
 def test_an_engine_that_cannot_be_started_anew_ends_the_run(

@@ -13,7 +13,7 @@ import pytest
 from support import assert_same_run, deep, fingerprint, run_main, run_small
 
 from simplerl.core.errors import ConfigError, ModelError
-from simplerl.rollout import BACKENDS
+from simplerl.rollout import BACKENDS, open_backend
 from simplerl.rollout.native import NativeBackend
 from simplerl.runs.directory import read_metrics
 
@@ -93,6 +93,14 @@ class TestVLLM:
         with pytest.raises(ModelError, match=r"\(version 2\)"):
             run_with(monkeypatch, swallowing(BACKENDS["vllm"], 2), tmp_path / "run", over)
         assert [line["step"] for line in read_metrics(tmp_path / "run")] == [0, 1]
+
+    def test_weights_that_are_missing_are_said(self, cub) -> None:
+        backend = open_backend("vllm", cub("cub-llama"))
+        weights = {**cub("cub-llama").model.state_dict()}
+        del weights["model.layers.1.mlp.down_proj.weight"]
+        with pytest.raises(ModelError, match=r"not taken 1 weights, of which one is model\.layers\.1\.mlp\.down_proj"):
+            backend.sync(weights.items(), version=1)
+        backend.close()
 
     @pytest.mark.skipif(not find_spec("peft"), reason="needs peft")
     def test_adapters_that_are_sent_reach_it(self, tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_samplers_are_on_or_after_the_gpu_of_the_learner(cub: Callable[[str], Po
     open_backend("vllm", policy).close()
     assert engine.LLM.call_args.kwargs["device_ids"] is None
     engine.LLM.return_value.collective_rpc.side_effect = TimeoutError
-    with pytest.raises(ModelError, match="a worker of vLLM's has not done reload_weights within 600 s: it hangs"):
+    with pytest.raises(ModelError, match="a worker of vLLM's has not done start_weight_update within 600 s: it hangs"):
         open_backend("vllm", policy)
     monkeypatch.setattr(module, "Engines", started := MagicMock())
     start_backend(small_config({"cluster": {"engines": 1}}), policy, print, device=gpu, cluster=None)

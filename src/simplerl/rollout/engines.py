@@ -39,6 +39,7 @@ from simplerl.models.load import Policy, files_of, load, weights_of
 from simplerl.rollout import BACKENDS, open_backend
 from simplerl.rollout.backend import Request, RolloutBackend, Sampling
 from simplerl.rollout.proof import BOUNDS
+from simplerl.rollout.vllm import halved
 from simplerl.rollout.wire import (
     Message,
     StoredWeights,
@@ -99,19 +100,21 @@ class _Engine:
         """Ticket → task. A ticket is one asking of one request: what comes for another is of the past."""
         self.since = time.monotonic()
         """When it last gave a sign, or began to owe."""
+        self.outbox: SimpleQueue[Any] = SimpleQueue()
+        """What it is to be sent, which may take minutes: a header and arrays, the name of a folder, at last None."""
         self.starts = self.ends = self.pid = 0
         """How often it was started, and has ended since it last answered what somebody had asked."""
         self.has: set[str] = set()
         """Names of the weights that an engine on another machine has been sent."""
 
     def send(self, header: dict[str, Any], arrays: dict[str, np.ndarray] | None = None) -> None:
-        """Send a message; where nobody is there, whoever listens finds out and asks again."""
+        """Have a message sent; where nobody is there, whoever listens finds out and asks again."""
         if self.connection:
-            with suppress(OSError):
-                send(self.connection, header, arrays)
+            self.outbox.put((header, arrays))
 
     def hang_up(self) -> None:
         """End the connection: who listens to it or sends finds out, here and there."""
+        self.outbox.put(None)
         if connection := self.connection:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
@@ -158,6 +161,7 @@ class Engines:
         self.exact = cast(Any, BACKENDS[name]).exact and not in_flight
         self.version, self.keep, self.timeout_s, self._say = 0, keep, timeout_s, say
         self._bound = BOUNDS[precision]
+        self._halved = halved(policy.model, precision) if name == "vllm" else frozenset()
         self._files = shared_folder()
         self.files = Path(self._files.name)
         self._write_model(policy)
@@ -223,7 +227,7 @@ class Engines:
     def publish(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
         """Make a policy known that is not the newest: one of the past, at resume."""
         name = f"weights_{next(self._numbers)}"
-        write_weights(self.files / name, weights)
+        write_weights(self.files / name, weights, self._halved)
         with self._lock:
             if before := self._published.pop(version, None):
                 shutil.rmtree(self.files / before)
@@ -342,8 +346,7 @@ class Engines:
         header: dict[str, Any] = {"call": call.number, "version": version, "weights": weights, "tickets": tickets}
         if self._cluster and weights and weights not in engine.has:
             engine.has.add(weights)
-            with suppress(OSError):
-                self._send_files(engine.connection, weights)
+            engine.outbox.put(weights)
         if call.sampling is None:
             engine.send({**header, "kind": "logprobs"}, {"ids": tasks[0].asked})
             return
@@ -473,18 +476,24 @@ class Engines:
             _kill(process)
         if self._cluster:
             connection = self._cluster.called(process)
-            with suppress(OSError):
-                self._send_files(connection, "model")
-                send(connection, {"kind": "begin"})
         with self._lock:
-            engine.connection = connection
+            engine.connection, engine.outbox = connection, SimpleQueue()
+            threading.Thread(target=self._deliver, args=(connection, engine.outbox), daemon=True).start()
+            if self._cluster:
+                engine.outbox.put("model")
+                engine.send({"kind": "begin"})
             self._ask_again(engine)
 
-    def _send_files(self, connection: socket.socket, name: str) -> None:
-        """Send an engine on another machine a folder."""
-        for file in sorted((self.files / name).iterdir()):
-            header = {"kind": "file", "name": f"{name}/{file.name}"}
-            send(connection, header, {"bytes": np.fromfile(file, np.uint8)})
+    def _deliver(self, connection: socket.socket, outbox: "SimpleQueue[Any]") -> None:
+        """Send an engine what it is to be sent, one on another machine folders too. Runs in a thread of its own."""
+        for each in iter(outbox.get, None):
+            with suppress(OSError):
+                if not isinstance(each, str):
+                    send(connection, *each)
+                    continue
+                for file in sorted((self.files / each).iterdir()):
+                    header = {"kind": "file", "name": f"{each}/{file.name}"}
+                    send(connection, header, {"bytes": np.fromfile(file, np.uint8)})
 
     def _said(self, engine: _Engine) -> Path:
         return self.files / f"engine_{engine.number}.txt"

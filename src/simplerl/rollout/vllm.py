@@ -7,8 +7,8 @@ its answer does not depend on its neighbours, a floating-point tie apart. On GPU
 
 Split over several devices (`tensor_parallel`) the model is in worker processes of vLLM's, and so it is beside a learner
 on several ranks, whose process group vLLM would take for its own. Each worker reads new weights from files in shared
-memory, by vLLM's own loader, and keeps its share. Its transfer by nccl has no place for a sender on a
-device of a worker's, and that by ipc wants all weights on each worker's device.
+memory and keeps its share. vLLM's interface for new weights takes them (`transfer.py`): its engine by nccl has no place
+for a sender on a device of a worker's, and that by ipc wants all weights on each worker's device.
 """
 
 import atexit
@@ -75,6 +75,11 @@ def cache_shares(config: PretrainedConfig, parts: int) -> int:
             f"give --rollout.tensor-parallel {' or '.join(map(str, fits))}"
         )
     return min(parts, pairs)
+
+
+def halved(model: PreTrainedModel, precision: str) -> frozenset[str]:
+    """Return the names of the weights that vLLM holds in bf16, whatever it is handed: half as much need be sent."""
+    return frozenset(name for name, _ in model.named_parameters(remove_duplicate=False) if precision == "bf16")
 
 
 @functools.cache
@@ -146,12 +151,13 @@ class VLLMBackend:
                 enable_chunked_prefill=False,
                 max_num_batched_tokens=max(8192, context_length),
                 scheduling_policy="priority",  # Equal ones in the order in which they came.
+                worker_extension_cls="simplerl.rollout.transfer.Worker",
+                weight_transfer_config={"backend": "simplerl"},
             )
         except Exception as error:  # Anything may be wrong with a model that vLLM does not know.
             lines = (str(error).strip() or type(error).__name__).splitlines()[-3:]
             raise ModelError(f"vLLM does not start with {directory}: {' '.join(lines)}") from error
-        if self._apart:  # From here on there are weights to load.
-            self._ask_workers("update_config", args=({"load_config": {"load_format": "safetensors"}},))
+        self._halved = halved(model, precision)
         self._requests = 0
         self._done: dict[str, Any] = {}
         """Name → output of what has ended and was not taken yet: also while another was asked for."""
@@ -165,20 +171,19 @@ class VLLMBackend:
         self._engine.reset_prefix_cache(reset_running_requests=True)
         self.version = version
 
-    def _take(self, weights: Iterable[tuple[str, torch.Tensor]]) -> Any:
+    def _take(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
         # A tied head is a weight of its own to vLLM: it comes with the others, as `state_dict` has it.
-        if not self._apart:
-            given: dict[str, Any] = {"weights_iterator": ((name, values.detach()) for name, values in weights)}
-        elif isinstance(weights, StoredWeights):
-            given = {"weights_path": str(weights.directory)}
-        else:
+        if self._apart and not isinstance(weights, StoredWeights):
             with shared_folder() as folder:
-                return self._take(write_weights(Path(folder, "weights"), weights))
-        return self._ask_workers("reload_weights", kwargs=given)
+                self._take(write_weights(Path(folder, "weights"), weights, self._halved))
+            return
+        self._ask_workers("start_weight_update")
+        self._ask_workers("update_weights", {"weights": weights})
+        self._ask_workers("finish_weight_update")
 
-    def _ask_workers(self, method: str, **given: Any) -> Any:
+    def _ask_workers(self, method: str, *given: Any) -> None:
         try:
-            return self._engine.collective_rpc(method, timeout=WORKERS_S, **given)
+            self._engine.collective_rpc(method, timeout=WORKERS_S, args=given)
         except TimeoutError as error:
             raise ModelError(f"a worker of vLLM's has not done {method} within {WORKERS_S:g} s: it hangs") from error
 

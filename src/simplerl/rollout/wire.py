@@ -9,7 +9,7 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -122,14 +122,20 @@ class StoredWeights:
                     yield name, opened.get_tensor(name)
 
 
-def write_weights(directory: Path, weights: Iterable[tuple[str, torch.Tensor]]) -> StoredWeights:
-    """Write named weights to a directory that is there when they are complete. Raises SimpleRLError on a full disk."""
+def write_weights(
+    directory: Path, weights: Iterable[tuple[str, torch.Tensor]], halved: Container[str] = ()
+) -> StoredWeights:
+    """Write named weights to a directory that is there when they are complete, those that are `halved` in bf16.
+
+    Raises SimpleRLError on a full disk.
+    """
     temporary = directory.with_name(f"{directory.name}.partial")
     try:
         temporary.mkdir(parents=True)
         held: dict[str, torch.Tensor] = {}
         number = 0
         for name, values in weights:
+            values = values.to(torch.bfloat16) if name in halved else values
             held[name] = values.detach().to("cpu", copy=True).contiguous()
             if sum(each.numel() for each in held.values()) >= FILE_NUMBERS:
                 safetensors.torch.save_file(held, temporary / f"{number:04d}.safetensors")

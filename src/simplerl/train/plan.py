@@ -308,7 +308,7 @@ def make_plan(config: Config, machine: Machine, *, prompt_tokens: int = 0, held:
     sampling, kept = {"logits": logits}, {"engine": engine}
     (kept if config.rollout.backend == "vllm" else sampling)["cache"] = room  # vLLM's is there all the time.
     if engines and not gpus:  # Processes, and what is sent to them: a model, the policies in use, and a new one.
-        sent = weights + (2 + config.rollout.lag) * sent_bytes(config, own)
+        sent = weights + (2 + config.rollout.lag) * sent_bytes(config, own, wide)
         kept, sampling = kept | sampling | {"engine": engines * (held + engine) + sent}, {}
     if machine.apart:
         kept, sampling = {}, kept | sampling
@@ -326,11 +326,11 @@ def make_plan(config: Config, machine: Machine, *, prompt_tokens: int = 0, held:
     )
 
 
-def sent_bytes(config: Config, own: dict[str, int]) -> int:
-    """Return the bytes of what each engine is sent at a sync, in fp32: weights, or adapters."""
-    if not config.lora.rank:
-        return 4 * own["all"]
-    return 4 * (own["trained"] if config.lora.send == "adapters" else own["all"] - own["trained"])
+def sent_bytes(config: Config, own: dict[str, int], wide: int) -> int:
+    """Return the bytes of what each engine is sent at a sync: adapters in fp32, or weights, to vLLM as it has them."""
+    if config.lora.rank and config.lora.send == "adapters":
+        return 4 * own["trained"]
+    return (wide if config.rollout.backend == "vllm" else 4) * (own["all"] - bool(config.lora.rank) * own["trained"])
 
 
 def _sync(config: Config, machine: Machine, own: dict[str, int], wide: int) -> tuple[float, str]:
@@ -338,11 +338,11 @@ def _sync(config: Config, machine: Machine, own: dict[str, int], wide: int) -> t
     if not config.cluster.engines and (machine.engines or machine.gpus < 2):
         size = wide * own["all"]
         return size / COPY_RATE, f"{size / 1e9:.3g} GB copied at {COPY_RATE / 1e9:g} GB/s"
-    size, engines = sent_bytes(config, own), machine.engines or machine.gpus // config.rollout.tensor_parallel
+    size, engines = sent_bytes(config, own, wide), machine.engines or machine.gpus // config.rollout.tensor_parallel
     seconds, way = size / WRITE_RATE + size / READ_RATE, ""
     if config.cluster.address or machine.gpus > MACHINE_GPUS:
         seconds += engines * size / (machine.network * 1e9)
-        way = f" sent to {engines} engines one after the other over a network of {machine.network:g} GB/s,"
+        way = f" sent to {engines} engines over a network of {machine.network:g} GB/s,"
     return seconds, (
         f"{size / 1e9:.3g} GB written to shared memory at {WRITE_RATE / 1e9:g} GB/s,{way} read by each engine at "
         f"{READ_RATE / 1e9:g} GB/s"
