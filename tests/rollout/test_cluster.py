@@ -17,7 +17,7 @@ import pytest
 from support import SMALL, arguments, deep, gone, run_main
 
 from simplerl.core.children import last_words
-from simplerl.core.errors import SimpleRLError
+from simplerl.core.errors import ConfigError, SimpleRLError
 from simplerl.core.seeds import derive
 from simplerl.models.load import Policy
 from simplerl.rollout import cluster as cluster_module
@@ -71,7 +71,7 @@ class TestRay:
         policy, said = cub("cub-qwen"), []
         requests = requests_of(policy, 64)
         wanted = dict(open_backend("native", policy).generate(requests, Sampling(max_new_tokens=24)))
-        cluster = Cluster("local", 0)
+        cluster = Cluster("local", 0, say=said.append)
         engines = Engines("native", policy, count=1, say=said.append, cluster=cluster)
         try:
             for version in (1, 2):
@@ -89,6 +89,10 @@ class TestRay:
             with pytest.raises(SimpleRLError, match=r"(?s)ended with exit code 1; .*No module named 'simplerl'$"):
                 Engines("native", policy, count=1, say=said.append, cluster=cluster)
             assert len(said) == 1
+            monkeypatch.setattr(cluster_module, "HERE_S", 0.5)
+            with pytest.raises(ConfigError, match=r"99 engines, each 1 CPU: .* after 0\.5 s\. It is this machine"):
+                cluster.reserve(99, "engines")
+            assert said[1:] == ["waits up to 0.5 s for room for 99 engines, each 1 CPU"]
         finally:
             engines.close()
             cluster.close()

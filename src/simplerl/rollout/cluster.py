@@ -26,9 +26,12 @@ import transformers
 from simplerl import __version__
 from simplerl.core.errors import ConfigError, SimpleRLError
 
+ADD_MACHINES = "Add machines (ray start --address)"
 MISSING = "cluster.address = {!r} needs Ray: pip install 'simplerl[ray]'"
 #: Seconds in which there must be room for a process, Ray must have started it, and it must have called.
 CALL_S = 120.0
+#: Seconds in which there must be room where no other machine can join.
+HERE_S = 10.0
 #: Seconds in which a cluster must answer at all.
 REACH_S = 5.0
 #: Seconds in which one that runs must answer a question.
@@ -44,7 +47,14 @@ SIOCGIFADDR, ADDRESS = 0x8915, slice(20, 24)
 class Cluster:
     """A Ray cluster, as the controller sees it."""
 
-    def __init__(self, address: str, gpus: int, *, own_gpus: Sequence[int] = ()):
+    def __init__(
+        self,
+        address: str,
+        gpus: int,
+        *,
+        own_gpus: Sequence[int] = (),
+        say: Callable[[str], None] = lambda message: None,
+    ):
         """Join the cluster at an address (`auto`: the one of this machine), or start one here (`local`).
 
         `gpus` is how many a process takes; `own_gpus` are those that the learner takes on this machine, of which Ray
@@ -56,7 +66,7 @@ class Cluster:
             import ray
         except ImportError as error:
             raise ConfigError(MISSING.format(address)) from error
-        self._ray, self._own, self._address = ray, not ray.is_initialized(), address
+        self._ray, self._own, self._address, self._say = ray, not ray.is_initialized(), address, say
         self._needs = {"CPU": 1.0, **({"GPU": float(gpus)} if gpus else {})}
         settings: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
         try:
@@ -115,12 +125,17 @@ class Cluster:
         ray, needs = self._ray, {name: number * (size if name == "GPU" else 1) for name, number in self._needs.items()}
         group = _answer(lambda: ray.util.placement_group([needs] * count, strategy="PACK"))
         self._groups.append(group)
-        if not group.wait(CALL_S):
+        local = self._address == "local"
+        limit = min(HERE_S, CALL_S) if local else CALL_S
+        if not (there := group.wait(min(REACH_S, limit))):
+            self._say(f"waits up to {limit:g} s for room for {count} {what}, each {_words(needs)}")
+        if not (there or group.wait(limit)):
             free = {name: _answer(ray.available_resources).get(name, 0) for name in needs}
+            advice = "It is this machine alone: give the address of a larger cluster" if local else ADD_MACHINES
             raise ConfigError(
                 f"cluster.address = {self._address!r} has no room for {count} {what}, each {_words(needs)}: "
-                f"{_words(free)} free after {CALL_S:g} s. Add machines (ray start --address), or ask for fewer; a run "
-                "that has begun continues with --resume"
+                f"{_words(free)} free after {limit:g} s. {advice}, or ask for fewer; a run that has begun continues "
+                "with --resume"
             )
         return [
             {

@@ -221,7 +221,7 @@ def _build(
     )
     if learner.note:
         say(learner.note)
-    cluster = join_cluster(config, device, running)
+    cluster = join_cluster(config, device, running, say)
     if config.learner.sharded:  # What is complete is the engine's from here on.
         plugins = [each.name for each in config.plugins]
         ranks = Ranks(config.learner.ranks, device, plugins=plugins, cluster=cluster)
@@ -273,7 +273,9 @@ def _build(
     )
 
 
-def join_cluster(config: Config, device: torch.device, running: ExitStack) -> "Cluster | None":
+def join_cluster(
+    config: Config, device: torch.device, running: ExitStack, say: Callable[[str], None]
+) -> "Cluster | None":
     """Return the cluster that places engines and ranks, where the configuration names one."""
     if not (address := config.cluster.address):
         return None
@@ -281,7 +283,7 @@ def join_cluster(config: Config, device: torch.device, running: ExitStack) -> "C
 
     first, here = device.index or 0, min(config.learner.ranks, torch.cuda.device_count())
     on_gpus = device.type == "cuda"
-    cluster = Cluster(address, gpus=int(on_gpus), own_gpus=range(first, first + here) if on_gpus else ())
+    cluster = Cluster(address, gpus=int(on_gpus), own_gpus=range(first, first + here) if on_gpus else (), say=say)
     running.callback(cluster.close)
     return cluster
 
