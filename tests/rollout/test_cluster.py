@@ -64,8 +64,8 @@ class TestRay:
         assert code == 2
         assert "cluster.address = '127.0.0.1:9' does not answer" in error
 
-    def test_engines_answer_are_killed_and_answer_again(self, cub: Callable[[str], Policy], monkeypatch) -> None:
-        """And a machine without the package is one message at once."""
+    def test_engines_answer_are_killed_and_answer_again(self, cub: Callable[[str], Policy], monkeypatch, capfd) -> None:
+        """And a machine without the package is one message at once. Ray says of those that are closed nothing."""
         from simplerl.rollout.cluster import Cluster
 
         policy, said = cub("cub-qwen"), []
@@ -93,10 +93,13 @@ class TestRay:
             with pytest.raises(ConfigError, match=r"99 engines, each 1 CPU: .* after 0\.5 s\. It is this machine"):
                 cluster.reserve(99, "engines")
             assert said[1:] == ["waits up to 0.5 s for room for 99 engines, each 1 CPU"]
+            capfd.readouterr()
         finally:
             engines.close()
+            time.sleep(2)  # So long it may take until Ray says something.
             cluster.close()
         assert not engines.files.exists()
+        assert "worker died" not in capfd.readouterr().out
 
     def test_a_node_is_killed_and_its_engine_comes_back_on_another(self, cub: Callable[[str], Policy]) -> None:
         """Two nodes of one processor, with one engine; all processes of its node end at once, while it answers."""

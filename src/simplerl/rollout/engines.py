@@ -592,7 +592,7 @@ def be_engine_elsewhere(controller: socket.socket, settings: dict[str, Any]) -> 
 
 def be_engine(controller: socket.socket, settings: dict[str, Any], files: Path, *, remote: bool = False) -> None:
     """Load the model and answer for ever. `remote`: the model and its weights are sent, into the folder `files`."""
-    engine = _Serving(controller, files, in_flight=settings["in_flight"])
+    engine = _Serving(controller, files, in_flight=settings["in_flight"], remote=remote)
     threading.Thread(target=engine.listen, daemon=True).start()
     while remote and engine.inbox.get()[0]["kind"] != "begin":
         pass
@@ -611,8 +611,8 @@ def be_engine(controller: socket.socket, settings: dict[str, Any], files: Path, 
 class _Serving:
     """What an engine has been asked, in order, and what it answers."""
 
-    def __init__(self, controller: socket.socket, files: Path, *, in_flight: bool):
-        self.controller, self.files, self.in_flight = controller, files, in_flight
+    def __init__(self, controller: socket.socket, files: Path, *, in_flight: bool, remote: bool):
+        self.controller, self.files, self.in_flight, self.remote = controller, files, in_flight, remote
         self.inbox: SimpleQueue[Message] = SimpleQueue()
         self.later: deque[Message] = deque()
         self.given_up: set[int] = set()
@@ -639,12 +639,15 @@ class _Serving:
             traceback.print_exc()
             os._exit(1)
         shutil.rmtree(self.files, ignore_errors=True)
+        if self.remote:  # Ray calls it a fault where a process of its own leaves by itself, and ends one that is done.
+            self.inbox.put(({"kind": "end"}, {}))
+            time.sleep(LEAVE_S)
         os._exit(0)
 
     def serve(self, backend: RolloutBackend) -> None:
-        """Answer for ever."""
-        while True:
-            header, arrays = self.later.popleft() if self.later else self.inbox.get()
+        """Answer until the controller is gone."""
+        while (message := self.later.popleft() if self.later else self.inbox.get())[0]["kind"] != "end":
+            header, arrays = message
             if header["call"] not in self.given_up:
                 self.answer(backend, header, arrays)
 
