@@ -268,8 +268,8 @@ def resolve(recipe: str | None, overrides: Mapping[str, Any], say: Callable[[str
         say(f"dataset.levels = () is used: {levels} are levels of {theirs}, not of data = {table['data']!r}")
         table = merge(table, {"dataset": {"levels": ()}})
     config = completed(_following(table, given, say))
-    registry("backend").find(config.rollout.backend, key="rollout.backend")
-    registry("policy").find(config.verifier.policy, key="verifier.policy")
+    registry("backend").check(config.rollout.backend, key="rollout.backend")
+    registry("policy").check(config.verifier.policy, key="verifier.policy")
     return config
 
 

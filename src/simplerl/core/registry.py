@@ -111,11 +111,15 @@ class Registry(UserDict[str, T]):
                 raise PluginError(f"{self.kind} {name!r} of plug-in {entry}: {raised_at(error)}") from error
         return entry
 
-    def find(self, name: str, *, key: str = "", hint: str = "") -> T:
-        """Return an entry. Raises ConfigError that names the nearest; `key` is what was set, `hint` more to say."""
+    def check(self, name: str, *, key: str = "", hint: str = "") -> None:
+        """Raise ConfigError for what is no entry, naming the nearest; `key` is what was set, `hint` more to say."""
         if name not in self.data:
             more = f" {hint}" if hint else ""
             raise ConfigError(f"unknown {key or self.kind} {name!r}; {nearest(name, self)}{more}")
+
+    def find(self, name: str, *, key: str = "", hint: str = "") -> T:
+        """Return an entry, which is loaded. Raises what `check` does."""
+        self.check(name, key=key, hint=hint)
         return self[name]
 
     def lookup(self, name: str) -> T:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import safetensors
@@ -21,8 +21,10 @@ from simplerl.core.errors import RunError
 from simplerl.core.registry import registry
 from simplerl.core.seeds import generator
 from simplerl.core.types import LossComponent, Problem, Trajectory, TrajectoryGroup
-from simplerl.feed.feed import StepGroups
 from simplerl.feed.transforms import solved_share
+
+if TYPE_CHECKING:
+    from simplerl.feed.feed import StepGroups
 
 #: α below which RoRecomp is warned of: responses get shorter until nothing is worked out.
 SMALL_ALPHA = 0.6
@@ -63,7 +65,7 @@ class Buffer:
     def arriving(
         self,
         step: int,
-        groups: StepGroups,
+        groups: "StepGroups",
         advantages: Sequence[np.ndarray],
         respond: Callable[[str], list[int]],
     ) -> list[Row]:
@@ -215,7 +217,7 @@ class Store:
         self.keeps = type(settings) is not Buffer
         self.rows: list[Row] = []
 
-    def put(self, step: int, groups: StepGroups, advantages: Sequence[np.ndarray]) -> dict[str, float]:
+    def put(self, step: int, groups: "StepGroups", advantages: Sequence[np.ndarray]) -> dict[str, float]:
         """Keep what the settings say of a step; return metrics."""
         coming = self.settings.arriving(step, groups, advantages, self.respond)
         fitting = [row for row in coming if len(row.tokens) <= self.limit]
