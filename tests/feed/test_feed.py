@@ -363,6 +363,25 @@ def test_what_was_sampled_is_not_sampled_again(tmp_path: Path) -> None:
     assert second.asked == [3, 103, 1], "another prompt is another request"
 
 
+@pytest.mark.parametrize("damage", [b"", b"\xff" * 40, b"{}"])
+def test_what_is_damaged_is_said_and_sampled_again(damage: bytes, tmp_path: Path) -> None:
+    """Cut short, in other bytes (a length of 2^64 among them), and no journal at all."""
+    file, said = tmp_path / "frames", []
+    recorded = Recorded(Counting(), file)
+    wanted = episodes(recorded, [1, 2])
+    recorded.write()
+    content = file.read_bytes()
+    file.write_bytes(damage if len(damage) == 2 else content[: len(content) // 2] + damage)
+    again = Counting()
+    recorded = Recorded(again, file, said.append)
+    assert episodes(recorded, [1, 2]) == wanted
+    assert len(again.asked) == 4
+    assert len(said) == 1
+    assert f"{file} is damaged" in said[0]
+    recorded.write()
+    assert file.read_bytes() == content
+
+
 @pytest.mark.parametrize(
     ("over", "said"),
     [
