@@ -76,7 +76,7 @@ class Hangs(NativeBackend):
 class Breaks(NativeBackend):
     """Breaks at every request."""
     def generate(self, requests, sampling):
-        raise RuntimeError("no such kernel")
+        raise simplerl.core.errors.EngineLost("no such kernel")
 
 class Cannot(NativeBackend):
     """Cannot load its model."""
