@@ -22,6 +22,7 @@ from support import (
     SMALL,
     TIMED_OUT,
     WRONG,
+    Silent,
     arguments,
     assert_same_run,
     command,
@@ -31,6 +32,7 @@ from support import (
     group,
     run_main,
     run_small,
+    small_config,
     trajectory,
     untimed,
 )
@@ -41,6 +43,8 @@ from simplerl.feed.feed import GATES, Ahead, Recorded, StepGroups
 from simplerl.feed.samplers import Refill, Sampler, replacements
 from simplerl.rollout.backend import Request, Sampling
 from simplerl.runs.directory import read_metrics
+from simplerl.train.components import Components
+from simplerl.train.loop import train
 
 OVER = {"algorithm": {"name": "dapo"}, "sampling": {"samples_per_prompt": 2, "prompts_per_step": 6}, "steps": 2}
 
@@ -363,6 +367,25 @@ def test_what_was_sampled_is_not_sampled_again(tmp_path: Path) -> None:
     assert second.asked == [3, 103, 1], "another prompt is another request"
 
 
+@pytest.mark.parametrize("damage", [b"", b"\xff" * 40, b"{}"])
+def test_what_is_damaged_is_said_and_sampled_again(damage: bytes, tmp_path: Path) -> None:
+    """Cut short, in other bytes (a length of 2^64 among them), and no journal at all."""
+    file, said = tmp_path / "frames", []
+    recorded = Recorded(Counting(), file)
+    wanted = episodes(recorded, [1, 2])
+    recorded.write()
+    content = file.read_bytes()
+    file.write_bytes(damage if len(damage) == 2 else content[: len(content) // 2] + damage)
+    again = Counting()
+    recorded = Recorded(again, file, said.append)
+    assert episodes(recorded, [1, 2]) == wanted
+    assert len(again.asked) == 4
+    assert len(said) == 1
+    assert f"{file} is damaged" in said[0]
+    recorded.write()
+    assert file.read_bytes() == content
+
+
 @pytest.mark.parametrize(
     ("over", "said"),
     [
@@ -446,6 +469,47 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(straight: dict[str, Any], tm
     ]
     run_small(tmp_path / "run", AHEAD, resume=True)
     assert_same_run(tmp_path / "run", straight)
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize("refresh", ["step", "in_flight"])
+def test_complete_steps_within_the_bound_are_not_sampled_again(
+    refresh: str, straight: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By a run that ends without a checkpoint and goes on from the start."""
+
+    class Ends(Silent):
+        def on_step(self, step: int, metrics: Any, groups: Any) -> None:
+            if step == 4 and not begun:
+                raise KeyboardInterrupt
+
+    class Noting:
+        def __init__(self, engines: Any):
+            self.engines, self.version = engines, engines.version
+
+        def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Completion]]:
+            asked.append({request.noise_key for request in requests})
+            return self.engines.generate(requests, sampling)
+
+    begun, asked, at = list[Any](), list[set[int]](), Components.engines_at
+
+    def noted(parts: Components, version: int) -> tuple[Any, float]:
+        engines, gap = at(parts, version)
+        return Noting(engines), gap
+
+    monkeypatch.setattr(Components, "engines_at", noted)
+    config = small_config(deep(AHEAD, {"rollout": {"refresh": refresh}, "checkpoint": {"every": 50}}))
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "run", callbacks=[Ends()])
+    rows = [repr(rows_of(tmp_path / "run", step)) for step in (1, 2, 3)]
+    begun, asked[:] = [set(each) for each in asked], []
+    train(config, tmp_path / "run", resume=True, callbacks=[Silent()])
+    assert asked[0] == begun[3], "the first that is sampled is beyond the bound: it is not of this policy"
+    assert len(asked) == 3
+    assert not any(each & earlier for each in asked for earlier in begun[:3])
+    assert [repr(rows_of(tmp_path / "run", step)) for step in (1, 2, 3)] == rows
+    if refresh == "step":
+        assert fingerprint(tmp_path / "run")["weights"] == straight["weights"]
 
 
 @pytest.mark.engines

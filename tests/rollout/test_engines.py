@@ -79,7 +79,7 @@ class Hangs(NativeBackend):
 class Breaks(NativeBackend):
     """Breaks at every request."""
     def generate(self, requests, sampling):
-        raise RuntimeError("no such kernel")
+        raise simplerl.core.errors.EngineLost("no such kernel")
 
 class Cannot(NativeBackend):
     """Cannot load its model."""
@@ -525,6 +525,7 @@ def test_errors_of_requests_are_raised_here(cub: Callable[[str], Policy]) -> Non
     "rollout",
     [
         {"backend": "swallows"},
+        {"backend": "swallows", "lag": 1},  # No further step is sampled by it, but step 2 is evaluated by it.
         {"backend": "swallows", "refresh": "in_flight", "lag": 1},
         pytest.param({"backend": "swallowsvllm", "refresh": "in_flight", "lag": 1}, marks=pytest.mark.vllm),
     ],

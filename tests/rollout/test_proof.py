@@ -10,11 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import assert_same_run, deep, fingerprint, run_main, run_small
+import torch
+from support import (
+    ARCHITECTURES,
+    SHAPE,
+    assert_same_run,
+    deep,
+    fingerprint,
+    make_tokenizer,
+    run_main,
+    run_small,
+    tiny_directory,
+)
 
 from simplerl.core.errors import ConfigError, ModelError
+from simplerl.models.load import load
 from simplerl.rollout import BACKENDS, open_backend
 from simplerl.rollout.native import NativeBackend
+from simplerl.rollout.proof import ask_back
 from simplerl.runs.directory import read_metrics
 
 needs_vllm = [
@@ -122,6 +135,21 @@ class TestVLLM:
         code, out, error = run_main(capsys, "eval", "cub-qwen", *asked)
         assert code == 0, error
         assert "sums" in out
+
+    @pytest.mark.parametrize("kind", ["Gemma2Config", pytest.param("Olmo2Config", marks=pytest.mark.slow)])
+    def test_models_that_it_has_in_a_way_of_its_own(self, kind: str, monkeypatch, tmp_path: Path) -> None:
+        """Without a head, and by Transformers' code, which in this process is the learner's."""
+        shape = {"hidden_size": 128, "head_dim": 32, "initializer_range": 0.1, "tie_word_embeddings": True}
+        monkeypatch.setitem(ARCHITECTURES, kind, (kind, {**SHAPE, **shape}))
+        policy = load(str(tiny_directory(kind, tmp_path, make_tokenizer(64))))
+        backend = open_backend("vllm", policy, max_rows=2)
+        with torch.no_grad():
+            policy.model.get_input_embeddings().weight.mul_(1.1)
+        with pytest.raises(ModelError, match="does not use the weights"):
+            ask_back(backend, policy, "fp32")
+        backend.sync(policy.model.state_dict().items(), version=1)
+        assert ask_back(backend, policy, "fp32") < 2e-4
+        backend.close()
 
     def test_an_engine_that_does_not_start_is_a_message(self, tiny, tmp_path: Path) -> None:
         policy = tiny("llama")

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import MagicMock
 
 import numpy as np
@@ -17,7 +18,7 @@ from support import SMALL, arguments, begin_run, copy_policy, deep, gone, run_co
 from transformers import AutoConfig
 
 from simplerl.config.resolve import resolve
-from simplerl.core.errors import ConfigError, ModelError
+from simplerl.core.errors import ConfigError, EngineLost, ModelError
 from simplerl.core.seeds import derive
 from simplerl.core.types import Completion
 from simplerl.models import device as devices
@@ -101,12 +102,19 @@ def test_samplers_are_on_or_after_the_gpu_of_the_learner(cub: Callable[[str], Po
     policy, gpu = copy_policy(cub("cub-qwen")), torch.device("cuda:1")
     monkeypatch.setattr(type(policy.model), "device", gpu)
     engine = MagicMock()
+    engine.ModelRegistry.models = {"Qwen2ForCausalLM": SimpleNamespace(class_name="Qwen2ForCausalLM")}
     monkeypatch.setitem(sys.modules, "vllm", engine)
     open_backend("vllm", policy).close()
     assert engine.LLM.call_args.kwargs["device_ids"] == [1]
     monkeypatch.setattr(type(policy.model), "device", torch.device("cuda:0"))
     open_backend("vllm", policy).close()
     assert engine.LLM.call_args.kwargs["device_ids"] is None
+    backend, asked = open_backend("vllm", policy), [Request(prompt_ids=np.array([5], dtype=np.int32), noise_key=1)]
+    with pytest.raises(ConfigError, match=r"a temperature of 0\.005 is drawn at 0\.01 by vLLM"):
+        list(backend.generate(asked, Sampling(temperature=0.005)))
+    engine.LLM.return_value.llm_engine.step.side_effect = RuntimeError("no such kernel")
+    with pytest.raises(EngineLost, match=r"vLLM has failed with .*cub-qwen: no such kernel"):
+        answers_of(backend, asked)
     engine.LLM.return_value.collective_rpc.side_effect = TimeoutError
     with pytest.raises(ModelError, match="a worker of vLLM's has not done start_weight_update within 600 s: it hangs"):
         open_backend("vllm", policy)

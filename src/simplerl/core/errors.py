@@ -36,6 +36,10 @@ class ModelError(SimpleRLError):
     """A model or tokenizer that cannot be loaded or cannot be used for what was asked."""
 
 
+class EngineLost(ModelError):
+    """What samples has broken and cannot go on; an engine in a process of its own is started anew."""
+
+
 class RankLost(SimpleRLError):
     """A rank of the learner has ended or does not answer; a run may go on from its newest checkpoint."""
 

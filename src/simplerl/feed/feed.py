@@ -15,6 +15,7 @@ policy that samples, and no token is of an older one than without.
 
 import dataclasses
 import hashlib
+import io
 import itertools
 import queue
 import threading
@@ -194,17 +195,27 @@ def shuffle_rewards(
 # -- ahead of training -------------------------------------------------------------------------------------------------
 
 
-class Recorded:
-    """A backend whose completions are written down; those that are known already are not sampled again."""
+#: Bytes of the hash before what is written down.
+DIGEST = 32
 
-    def __init__(self, backend: RolloutBackend, file: Path):
+
+class Recorded:
+    """A backend whose completions are written down; those that are known already are not sampled again.
+
+    The file is their hash and the completions: one that is damaged is said, and counts as none.
+    """
+
+    def __init__(self, backend: RolloutBackend, file: Path, say: Callable[[str], None] = lambda message: None):
         self.backend, self.file = backend, file
         self.known: dict[str, Completion] = {}
         self._frames: list[bytes] = []
-        if file.is_file():
-            with file.open("rb") as content:
-                for header, arrays in receive(content):
-                    self.known[header["address"]] = unpack_completion(header, arrays)
+        written = file.read_bytes() if file.is_file() else b""
+        if hashlib.sha256(written[DIGEST:]).digest() == written[:DIGEST]:
+            self._frames = [written[DIGEST:]]
+            for header, arrays in receive(io.BytesIO(written[DIGEST:])):
+                self.known[header["address"]] = unpack_completion(header, arrays)
+        elif written:
+            say(f"WARNING: {file} is damaged: what was sampled for this step is sampled again")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.backend, name)
@@ -238,9 +249,8 @@ class Recorded:
 
     def write(self) -> None:
         """Write down that the step is complete, with what was sampled."""
-        if self._frames:
-            old = self.file.read_bytes() if self.file.is_file() else b""
-            write_atomic(self.file, old + b"".join(self._frames))
+        content = b"".join(self._frames)
+        write_atomic(self.file, hashlib.sha256(content).digest() + content)
 
 
 def _address(request: Request) -> str:
@@ -260,11 +270,12 @@ class Ahead:
         steps: int,
         at: Callable[[int], tuple[RolloutBackend, float]],
         path: Path,
+        say: Callable[[str], None] = lambda message: None,
     ):
         """`start` is the last step that is done, `at` gives the engines under the policy of a version, with what they
         are off by when asked back; `path` is the run directory, whose newest checkpoint says what need not be kept."""
         self.feed, self.lag, self.start, self.steps, self.at = feed, lag, start, steps, at
-        self.path, self.folder = path, path / "ahead"
+        self.path, self.folder, self._say = path, path / "ahead", say
         self.responses = feed.responses
         self._on_response, self.feed.on_response = feed.on_response, self._count
         self._steps = {step: queue.SimpleQueue[Any]() for step in range(start + 1, steps + 1)}
@@ -334,7 +345,7 @@ class Ahead:
                     return
                 began, waited = time.perf_counter(), time.perf_counter() - began
                 engines, gap = self.at(max(step - 1 - self.lag, 0))
-                backend = Recorded(engines, self.folder / f"step_{step:06d}.frames")
+                backend = Recorded(engines, self.folder / f"step_{step:06d}.frames", self._say)
                 self.feed.rollout = dataclasses.replace(self.feed.rollout, backend=backend)
                 self._doing = ("samples", time.time())
                 groups = self.feed.take(step)

@@ -663,6 +663,8 @@ class _Serving:
                 send(self.controller, {"kind": "logprobs", "ticket": header["tickets"][0]}, answer)
             else:
                 self.generate(backend, header, arrays)
+        except errors.EngineLost:  # By which this process ends, and is started anew.
+            raise
         except SimpleRLError as error:
             kind = type(error).__name__
             send(self.controller, {"kind": "error", "type": kind, "text": str(error), "tickets": header["tickets"]})

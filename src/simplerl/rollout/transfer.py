@@ -45,7 +45,10 @@ class Transfer(WeightTransferEngine[WeightTransferInitInfo, Weights]):
 
     def receive_weights(self, update_info: Weights) -> None:
         """Take weights. Raises ModelError where the model has one that is not among them."""
-        taken = self.model.load_weights((name, values.detach()) for name, values in update_info.weights)
+        has_head = hasattr(self.model, "lm_head")  # Else, of tied weights, it is no weight of its own.
+        taken = self.model.load_weights(
+            (name, values.detach()) for name, values in update_info.weights if has_head or name != "lm_head.weight"
+        )
         if taken is not None and (left := self.wanted - taken):
             raise ModelError(f"vLLM has not taken {len(left)} weights, of which one is {min(left)}")
 

@@ -17,6 +17,7 @@ import itertools
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ import numpy as np
 import torch
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from simplerl.core.errors import ConfigError, ModelError
+from simplerl.core.errors import ConfigError, EngineLost, ModelError, SimpleRLError
 from simplerl.core.types import Completion, StopReason, VersionSpan
 from simplerl.models.load import cache_bytes, load, weights_of
 from simplerl.models.text import cut, special_stops
@@ -46,6 +47,8 @@ MISSING = (
 SOCKET_PATH = 70
 #: Tokens a row that the cache has room for, beyond one row of the complete context.
 ROOM = 512
+#: Temperature to which vLLM raises lower ones, without a word.
+LEAST_TEMPERATURE = 0.01
 #: Seconds in which workers must have done what is asked of all of them: read weights.
 WORKERS_S = 600.0
 
@@ -82,6 +85,11 @@ def halved(model: PreTrainedModel, precision: str) -> frozenset[str]:
     return frozenset(name for name, _ in model.named_parameters(remove_duplicate=False) if precision == "bf16")
 
 
+def last_lines(error: Exception) -> str:
+    """Return the end of what vLLM says, which may be pages."""
+    return " ".join((str(error).strip() or type(error).__name__).splitlines()[-3:])
+
+
 @functools.cache
 def workers_environment(count: int) -> dict[str, str]:
     """Return what workers need besides: their threads, and where sockets are, which vLLM leaves behind."""
@@ -113,16 +121,24 @@ class VLLMBackend:
         """Start the engine on the model's device, or over several. Raises ConfigError without vLLM, or where the model
         cannot be divided, ModelError where vLLM fails."""
         ranks = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
-        self._apart = max(tensor_parallel, ranks) > 1
-        for name, value in (ENVIRONMENT | (workers_environment(tensor_parallel) if self._apart else {})).items():
+        for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         try:
             import vllm
+
+            classes = vllm.ModelRegistry.models
         except ImportError as error:
-            raise ConfigError(MISSING) from error
+            there = "" if error.name == "vllm" else f". It is installed, but cannot be imported: {error}"
+            raise ConfigError(MISSING + there) from error
         self._vllm = vllm
         self.name, self.tokenizer, self.stop_ids, self.context_length = directory, tokenizer, stop_ids, context_length
         model = model or load(directory).model
+        # What vLLM has no code of its own for it computes by Transformers' class, which it changes for this process.
+        code = getattr(classes.get(type(model).__name__), "class_name", "Transformers")
+        changed = code.startswith("Transformers") and not next(model.parameters()).is_meta
+        self._apart = max(tensor_parallel, ranks) > 1 or changed
+        for name, value in (workers_environment(tensor_parallel) if self._apart else {}).items():
+            os.environ.setdefault(name, value)
         shares = cache_shares(model.config, tensor_parallel)
         self._files = shared_folder(Path(tempfile.gettempdir()))
         for part in filter(None, (model.config, model.generation_config, tokenizer)):
@@ -155,8 +171,7 @@ class VLLMBackend:
                 weight_transfer_config={"backend": "simplerl"},
             )
         except Exception as error:  # Anything may be wrong with a model that vLLM does not know.
-            lines = (str(error).strip() or type(error).__name__).splitlines()[-3:]
-            raise ModelError(f"vLLM does not start with {directory}: {' '.join(lines)}") from error
+            raise ModelError(f"vLLM does not start with {directory}: {last_lines(error)}") from error
         self._halved = halved(model, precision)
         self._requests = 0
         self._done: dict[str, Any] = {}
@@ -165,10 +180,11 @@ class VLLMBackend:
 
     def sync(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
         """Load new weights in place and empty the cache, which is of the old ones; what is running is computed anew."""
-        self._take(weights)
-        self._engine.llm_engine.set_weight_version(str(version))  # That of the tokens from now on.
-        # What is running goes back to those that wait. It keeps its tokens, and its noise goes on where it was.
-        self._engine.reset_prefix_cache(reset_running_requests=True)
+        with self._failing():
+            self._take(weights)
+            self._engine.llm_engine.set_weight_version(str(version))  # That of the tokens from now on.
+            # What is running goes back to those that wait. It keeps its tokens, and its noise goes on where it was.
+            self._engine.reset_prefix_cache(reset_running_requests=True)
         self.version = version
 
     def _take(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
@@ -187,6 +203,16 @@ class VLLMBackend:
         except TimeoutError as error:
             raise ModelError(f"a worker of vLLM's has not done {method} within {WORKERS_S:g} s: it hangs") from error
 
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Have what goes wrong within vLLM be one message; running out of memory has one of its own."""
+        try:
+            yield
+        except (SimpleRLError, MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            raise EngineLost(f"vLLM has failed with {self.name}: {last_lines(error)}") from error
+
     def close(self) -> None:
         """End the engine and release its memory."""
         if engine := vars(self).pop("_engine", None):
@@ -194,7 +220,15 @@ class VLLMBackend:
             self._files.cleanup()
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Completion]]:
-        """Yield (index, completion) as responses finish; the engine decides how many run at once."""
+        """Yield (index, completion) as responses finish; the engine decides how many run at once.
+
+        Raises ConfigError for temperatures that vLLM would raise.
+        """
+        if 0 < sampling.temperature < LEAST_TEMPERATURE:
+            raise ConfigError(
+                f"a temperature of {sampling.temperature} is drawn at {LEAST_TEMPERATURE} by vLLM: give 0 (greedy), at "
+                f"least {LEAST_TEMPERATURE}, or --rollout.backend native"
+            )
         ends = special_stops(self.tokenizer, sampling.stop) | frozenset(sampling.stop_ids)
         words = [text for text in sampling.stop if text not in self.tokenizer.all_special_tokens]
         indices: dict[str, int] = {}
@@ -233,7 +267,8 @@ class VLLMBackend:
 
     def logprobs(self, token_ids: Sequence[int]) -> np.ndarray:
         """Return float32 [T − 1]: log-probabilities of a text's tokens after the first, at temperature 1."""
-        self._engine.reset_prefix_cache(reset_running_requests=True)  # What is running makes room.
+        with self._failing():
+            self._engine.reset_prefix_cache(reset_running_requests=True)  # What is running makes room.
         name = self._add(np.array(token_ids), max_tokens=1, prompt_logprobs=0, detokenize=False)
         (output,) = itertools.chain.from_iterable(self._steps({name}))
         return np.array(
@@ -251,7 +286,8 @@ class VLLMBackend:
         # finds here keeps its own, of older weights: by then the cache holds nothing of those.
         prompt = {"prompt_token_ids": prompt_ids.tolist(), "cache_salt": str(self.version)}
         name, priority = str(self._requests), 0 if flat else -1
-        self._engine.llm_engine.add_request(name, prompt, parameters, priority=priority)
+        with self._failing():
+            self._engine.llm_engine.add_request(name, prompt, parameters, priority=priority)
         return name
 
     def _steps(self, waiting: set[str]) -> Iterator[list[Any]]:
@@ -262,13 +298,15 @@ class VLLMBackend:
                 if not self._done.keys() & waiting:
                     if not engine.has_unfinished_requests():
                         raise ModelError(f"vLLM lost {len(waiting)} requests")
-                    self._done |= {output.request_id: output for output in engine.step() if output.finished}
+                    with self._failing():
+                        self._done |= {output.request_id: output for output in engine.step() if output.finished}
                 names = [name for name in self._done if name in waiting]
                 waiting.difference_update(names)
                 yield [self._done.pop(name) for name in names]
         finally:
             if waiting:
-                engine.abort_request(list(waiting))
+                with self._failing():
+                    engine.abort_request(list(waiting))
             for name in waiting:
                 self._done.pop(name, None)
 

@@ -60,7 +60,8 @@ def train(
         ledger = Ledger(config, [p.problem for p in prompted], path, vocabulary=len(parts.policy.tokenizer))
         room = parts.policy.context_length - config.sampling.max_new_tokens
         feed = Feed(config, sampler, prompted, parts.rollout, ledger, on_response=run.on_response, room=room)
-        ahead: dict[str, Any] = {"start": run.start, "steps": config.steps, "at": parts.engines_at, "path": path}
+        ahead: dict[str, Any] = {"start": run.start, "steps": config.steps, "at": parts.engines_at}
+        ahead |= {"path": path, "say": run.say}
         with Ahead(feed, lag, **ahead) if (lag := config.rollout.lag) else nullcontext(feed) as source:
             run.source = source
             for step in run.steps():

@@ -160,6 +160,8 @@ class TrainingRun:
     def evaluate(self, step: int) -> dict[str, float]:
         """Evaluate on the held-out problems with noise that is the same at every step, and record it."""
         rollout = self.components.evaluation
+        if self.components.config.rollout.lag:  # By the newest policy, which engines prove when they take it up: now.
+            self.components.engines_at(step)
         groups = self._held_out(rollout)
         protocol = {name: getattr(rollout.sampling, name) for name in ("temperature", "top_p", "max_new_tokens")}
         figures = {**protocol, **evaluation_figures(groups)}
