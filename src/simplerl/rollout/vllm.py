@@ -162,7 +162,7 @@ class VLLMBackend:
                 disable_log_stats=True,
                 # A request with a seed whose prefill is cut in two crashes the engine.
                 enable_chunked_prefill=False,
-                max_num_batched_tokens=max(8192, context_length),
+                max_num_batched_tokens=max(8192, context_length, max_rows),
                 scheduling_policy="priority",  # Equal ones in the order in which they came.
             )
         except Exception as error:  # Anything may be wrong with a model that vLLM does not know.
