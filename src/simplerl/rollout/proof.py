@@ -40,7 +40,7 @@ def ask_back(
     """Return how far an engine's log-probabilities of the text are from the policy's; nan where it cannot tell.
 
     `own` gives the policy's where its model is not in this process alone, or has gone on. `before` is what was said
-    when it was asked before, and is renewed: in bf16 an update is smaller than rounding, but leaves no engine as it was.
+    before, and is renewed: an update may be smaller than the rounding of bf16, but leaves no engine as it was.
     Raises ModelError where they are further apart than rounding explains, or the policy alone has moved.
     """
     ids = text_ids(policy)
