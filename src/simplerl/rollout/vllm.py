@@ -131,9 +131,9 @@ class VLLMBackend:
         self.name, self.tokenizer, self.stop_ids, self.context_length = directory, tokenizer, stop_ids, context_length
         model = model or load(directory).model
         # What vLLM has no code of its own for it computes by Transformers' class, which it changes for this process.
-        code = getattr(classes.get(type(model).__name__), "class_name", "Transformers")
-        changed = code.startswith("Transformers") and not next(model.parameters()).is_meta
-        self._apart = max(tensor_parallel, ranks) > 1 or changed
+        entry = classes.get(type(model).__name__)
+        theirs = entry is None or getattr(entry, "class_name", "").startswith("Transformers")
+        self._apart = max(tensor_parallel, ranks) > 1 or (theirs and not next(model.parameters()).is_meta)
         for name, value in (workers_environment(tensor_parallel) if self._apart else {}).items():
             os.environ.setdefault(name, value)
         shares = cache_shares(model.config, tensor_parallel)
