@@ -75,6 +75,17 @@ def test_a_swallowed_update_ends_the_run_at_its_step(monkeypatch, tmp_path: Path
     assert [line["step"] for line in read_metrics(tmp_path / "run")] == [0, 1]
 
 
+@pytest.mark.parametrize("lr", [1e-3, 1e-4])
+def test_in_bf16_too_where_an_update_is_smaller_than_rounding(lr: float, monkeypatch, tmp_path: Path) -> None:
+    """One that takes every update is believed, though it is rounded; what moves no policy moves no engine."""
+    over = {"rollout": {"precision": "bf16"}, "optimizer": {"lr": lr}}
+    run_with(monkeypatch, OwnCopy, tmp_path / "run", over)
+    run_with(monkeypatch, OwnCopy, tmp_path / "still", deep(over, {"optimizer": {"lr": 1e-12}}))
+    with pytest.raises(ModelError, match=r"\(version 2\).*the same to the last bit while the learner's have moved"):
+        run_with(monkeypatch, swallowing(OwnCopy, 2), tmp_path / "swallowed", over)
+    assert [line["step"] for line in read_metrics(tmp_path / "swallowed")] == [0, 1]
+
+
 def test_what_has_no_weights_is_not_asked(tmp_path: Path) -> None:
     run_small(tmp_path / "run", {"rollout": {"backend": "fake"}, "steps": 1})
     gap = read_metrics(tmp_path / "run")[-1]["policy/sync_gap"]

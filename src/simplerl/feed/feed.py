@@ -37,7 +37,7 @@ from simplerl.rollout.backend import Request, RolloutBackend, Sampling
 from simplerl.rollout.groups import Prompted, Rollout
 from simplerl.rollout.wire import pack, pack_completion, receive, unpack_completion
 from simplerl.runs.directory import checkpoint_steps
-from simplerl.runs.files import write_atomic
+from simplerl.runs.files import make_directory, write_atomic
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -285,7 +285,7 @@ class Ahead:
         self._writing, self._closed = threading.Lock(), False
 
     def __enter__(self) -> "Ahead":
-        self.folder.mkdir(exist_ok=True)
+        make_directory(self.folder)
         self._prune(self.start, self.start + 1 + self.lag)
         threading.Thread(target=self._sample_all, daemon=True).start()
         return self

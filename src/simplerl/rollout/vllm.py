@@ -134,9 +134,9 @@ class VLLMBackend:
         self.name, self.tokenizer, self.stop_ids, self.context_length = directory, tokenizer, stop_ids, context_length
         model = model or load(directory).model
         # What vLLM has no code of its own for it computes by Transformers' class, which it changes for this process.
-        code = getattr(classes.get(type(model).__name__), "class_name", "Transformers")
-        changed = code.startswith("Transformers") and not next(model.parameters()).is_meta
-        self._apart = max(tensor_parallel, ranks) > 1 or changed
+        entry = classes.get(type(model).__name__)
+        theirs = entry is None or getattr(entry, "class_name", "").startswith("Transformers")
+        self._apart = max(tensor_parallel, ranks) > 1 or (theirs and not next(model.parameters()).is_meta)
         for name, value in (workers_environment(tensor_parallel) if self._apart else {}).items():
             os.environ.setdefault(name, value)
         shares = cache_shares(model.config, tensor_parallel)
@@ -165,7 +165,7 @@ class VLLMBackend:
                 disable_log_stats=True,
                 # A request with a seed whose prefill is cut in two crashes the engine.
                 enable_chunked_prefill=False,
-                max_num_batched_tokens=max(8192, context_length),
+                max_num_batched_tokens=max(8192, context_length, max_rows),
                 scheduling_policy="priority",  # Equal ones in the order in which they came.
                 worker_extension_cls="simplerl.rollout.transfer.Worker",
                 weight_transfer_config={"backend": "simplerl"},

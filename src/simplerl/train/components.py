@@ -74,6 +74,7 @@ class Components:
     running: ExitStack  # Ends what has been started
     #: Version → what the policy said of the proof's text, for engines that are busy and are asked later.
     proofs: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
+    said: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)  # When engines were asked back before
 
     @property
     def backend(self) -> RolloutBackend:
@@ -108,7 +109,7 @@ class Components:
         return engines, self._ask_back(engines, lambda ids: self.proofs[version])
 
     def _ask_back(self, engine: RolloutBackend, own: Callable[[Sequence[int]], np.ndarray]) -> float:
-        return ask_back(engine, self.policy, self.environment["rollout_precision"], own=own)
+        return ask_back(engine, self.policy, self.environment["rollout_precision"], own=own, before=self.said)
 
     def snapshot(self, state: dict[str, Any], *, copies: bool) -> Callable[[Path], None]:
         """Return what writes a checkpoint: the learner's, kept rows, and the policies that still sample.
