@@ -35,12 +35,12 @@ def ask_back(
     precision: str,
     *,
     own: Callable[[Sequence[int]], np.ndarray] | None = None,
-    before: dict[str, np.ndarray] | None = None,
+    before: list[tuple[np.ndarray, np.ndarray]] | None = None,
 ) -> float:
     """Return how far an engine's log-probabilities of the text are from the policy's; nan where it cannot tell.
 
-    `own` gives the policy's where its model is not in this process alone, or has gone on. `before` is what was said
-    before, and is renewed: an update may be smaller than the rounding of bf16, but leaves no engine as it was.
+    `own` gives the policy's where its model is not in this process alone, or has gone on. `before` holds what
+    both said last, if anything, and is renewed: an update may be less than bf16 rounds, but leaves no engine as it was.
     Raises ModelError where they are further apart than rounding explains, or the policy alone has moved.
     """
     ids = text_ids(policy)
@@ -50,8 +50,8 @@ def ask_back(
         return float("nan")
     # Of several engines each says its own.
     gap, bound = float(np.abs(told - wanted).mean(-1).max()), BOUNDS[precision] * max(1.0, float(np.abs(wanted).mean()))
-    moved = float(np.abs(wanted - before["own"]).mean()) if before else 0.0
-    still = bool(before) and bool((told == before["told"]).all(-1).any())
+    own_before, told_before = before[-1] if before else (wanted, np.full_like(told, np.nan))
+    moved, still = float(np.abs(wanted - own_before).mean()), bool((told == told_before).all(-1).any())
     if not gap <= bound or (still and moved > MOVED):
         why = f"differ from the learner's by {gap:.2g} nats a token, and rounding explains {bound:.2g}"
         if gap <= bound:
@@ -61,6 +61,6 @@ def ask_back(
             f"log-probabilities of a fixed text {why}. Its responses would be those of another model. Resume from the "
             "last checkpoint; if it comes again, use --rollout.backend native and report it"
         )
-    if before is not None and not still:
-        before.update(own=wanted, told=told)
+    if before is not None and not still:  # Another thread may ask at this moment: the pair stays together.
+        before[:] = [(wanted, told)]
     return gap

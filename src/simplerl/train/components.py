@@ -74,7 +74,8 @@ class Components:
     running: ExitStack  # Ends what has been started
     #: Version → what the policy said of the proof's text, for engines that are busy and are asked later.
     proofs: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
-    said: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)  # When engines were asked back before
+    #: What the policy and the engines said when these were asked back before.
+    said: list[tuple[np.ndarray, np.ndarray]] = dataclasses.field(default_factory=list)
 
     @property
     def backend(self) -> RolloutBackend:
