@@ -113,9 +113,10 @@ def test_a_rank_that_does_not_start_is_named_with_its_last_lines(monkeypatch: py
         Ranks(2, torch.device("cpu"))
 
 
-def test_an_algorithm_that_other_ranks_cannot_import_is_refused(cub, two: Ranks) -> None:
-    kind = type("Mine", (ALGORITHMS["grpo"],), {"__module__": "__main__"})
-    with pytest.raises(ConfigError, match="Mine is defined in a script or notebook"):
+@pytest.mark.parametrize("where", [{"__module__": "__main__"}, {"__qualname__": "make.<locals>.Mine"}])
+def test_an_algorithm_that_other_ranks_cannot_import_is_refused(where: dict[str, str], cub, two: Ranks) -> None:
+    kind = type("Mine", (ALGORITHMS["grpo"],), where)
+    with pytest.raises(ConfigError, match="Mine is defined in a script, notebook or function"):
         spread(make_learner(cub(), kind()), two)
 
 
