@@ -37,7 +37,7 @@ BESIDE: dict[str, tuple[int, dict[str, Any]]] = {
     "an engine": (1, {"cluster": {"engines": 1}}),
     "an engine, in flight": (1, deep(IN_FLIGHT, {"cluster": {"engines": 1}})),
     "an engine, adapters": (1, {"cluster": {"engines": 1}, "lora": {"rank": 4}}),
-    "ranks": (2, {"learner": {"ranks": 2}}),
+    "ranks": (2, {"learner": {"ranks": 2, "gradient_checkpointing": "true"}, "checkpoint": {"asynchronous": "true"}}),
     "split": (2, SPLIT),
     "an engine that Ray places": (2, {"cluster": {"engines": 1, "address": "local"}}),
     "ranks, split engines": (4, deep(SPLIT, {"learner": {"ranks": 2}, "cluster": {"engines": 2}})),
@@ -46,8 +46,12 @@ BESIDE: dict[str, tuple[int, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("backend", ENGINES)
 def test_a_run_on_the_gpu(backend: str, tmp_path: Path) -> None:
-    run_small(tmp_path / "run", deep(ON_GPU, {"rollout": {"backend": backend}}))
-    for line in read_metrics(tmp_path / "run")[1:]:
+    over = deep(ON_GPU, {"rollout": {"backend": backend}})
+    run_small(tmp_path / "run", over)
+    run_small(tmp_path / "run", deep(over, {"steps": 4}), resume=True)
+    lines = read_metrics(tmp_path / "run")[1:]
+    assert len(lines) == 4
+    for line in lines:
         assert line["policy/sync_gap"] < 0.1
         assert line["policy/mismatch_kl"] < 1e-2
 
