@@ -8,8 +8,12 @@ measured. The project was made without a GPU but for half an hour, in which some
 """
 
 import argparse
+import contextlib
 import json
+import os
 import re
+import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,10 +23,14 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "performance.md"
 START, END = "<!-- gpu_check: begin -->", "<!-- gpu_check: end -->"
-#: What is checked → the test of tests/train/test_gpu.py.
+#: Seconds after which what hangs is ended: a wait for a GPU is not left by itself.
+LIMIT_S = 1800
+#: What is checked → the test of tests/train/test_gpu.py, or what pytest is given in its place.
 TESTS = {
     "a run on the GPU: learner in bf16, sampler a bf16 copy, asked back": "test_a_run_on_the_gpu[native]",
     "the same by vLLM in this process": "test_a_run_on_the_gpu[vllm]",
+    "vLLM keeps the contract of backends in fp32": "-m vllm -k 'not split' tests/rollout/test_contract.py",
+    "vLLM as an engine, split, in flight, with ranks, placed by Ray": "test_vllm_beside_the_learner",
     "LoRA: merged weights reach both engines": "test_adapters_on_the_gpu",
     "vLLM's log-probabilities in bf16 beside the scorer's": "test_vllm_in_bf16_agrees_with_the_scorer",
     "weights and moments on the CPU: the gradient of a plain learner": "test_offloading_on_the_gpu",
@@ -32,11 +40,14 @@ TESTS = {
     "a run goes on after that": "test_a_run_goes_on_when_a_rank_on_a_gpu_has_ended",
     "the plan is within 10% of the measured peak": "test_the_plan_is_near_the_peak",
 }
+ENGINE = ["--cluster.engines", "1", "--rollout.backend", "vllm"]
 #: What is measured → settings of a run of the cub; a real model is given with --model.
 RUNS = {
     "native": ["--rollout.backend", "native"],
     "vLLM": ["--rollout.backend", "vllm"],
     "native, offloaded": ["--rollout.backend", "native", "--learner.cpu-offload", "true"],
+    "vLLM engine": ENGINE,
+    "vLLM engine, one step ahead": [*ENGINE, "--rollout.lag", "1", "--algorithm.correction", "truncated"],
     "vLLM, LoRA of rank 32": ["--rollout.backend", "vllm", "--lora.rank", "32"],
 }
 COLUMNS = ("throughput/tokens_per_second", "time/rollout", "time/learn", "time/sync", "memory/peak_gib")
@@ -44,7 +55,8 @@ COLUMNS = ("throughput/tokens_per_second", "time/rollout", "time/learn", "time/s
 
 def test_command(name: str) -> list[str]:
     """Return the command of one test."""
-    return [sys.executable, "-m", "pytest", "-m", "gpu", "-n", "0", f"tests/train/test_gpu.py::{name}"]
+    chosen = shlex.split(name) if " " in name else ["-m", "gpu", f"tests/train/test_gpu.py::{name}"]
+    return [sys.executable, "-m", "pytest", "-n", "0", *chosen]
 
 
 def run_command(model: str, settings: list[str], output: str) -> list[str]:
@@ -62,6 +74,20 @@ def run_command(model: str, settings: list[str], output: str) -> list[str]:
         output,
     ]
     return [sys.executable, "-m", "simplerl", "train", "--model", model, *settings, *few]
+
+
+def finish(command: list[str], **output: int) -> tuple[int, str]:
+    """Run a command; return its exit code and output. All that it has started ends with it, also after LIMIT_S."""
+    with subprocess.Popen(command, cwd=ROOT, text=True, start_new_session=True, **output) as process:
+        said = ""
+        try:
+            said, _ = process.communicate(timeout=LIMIT_S)
+        except subprocess.TimeoutExpired:
+            said = f"it hangs: ended after {LIMIT_S} s"
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        return process.wait(), said or ""
 
 
 def median(path: Path, name: str) -> str:
@@ -91,30 +117,43 @@ def main() -> int:
     if not torch.cuda.is_available():
         print("there is no CUDA device here: nothing was checked, and docs/performance.md is as it was")
         return 2
-    checks, failed = [], 0
+    device = f"{torch.cuda.get_device_name(0)} × {(gpus := torch.cuda.device_count())}, torch {torch.__version__}"
+    device = f"{device}, {time.strftime('%Y-%m-%d')}, {args.model}"
+    checks: list[tuple[str, ...]] = []
+    measured: list[tuple[str, ...]] = []
+    failed = 0
+
+    def write() -> str:
+        """Write the page as far as it is known, so that whatever comes next loses nothing."""
+        tables = table(("check", "result", "seconds"), checks), table(("run", *COLUMNS), measured)
+        text = "\n\n".join([START, device, *tables, END])
+        page = PAGE.read_text(encoding="utf-8")
+        PAGE.write_text(re.sub(f"{START}.*{END}", lambda _: text, page, flags=re.DOTALL), encoding="utf-8")
+        return text
+
     for what, name in TESTS.items():
         began = time.perf_counter()
-        done = subprocess.run(test_command(name), cwd=ROOT, capture_output=True, text=True, check=False)
-        passed = done.returncode == 0 and " passed" in done.stdout
+        code, said = finish(test_command(name), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        passed = code == 0 and " passed" in said
         failed += not passed
-        result = "passed" if passed else "skipped" if " skipped" in done.stdout else "FAILED"
-        print(what, result, "" if passed else done.stdout[-3000:], flush=True)
+        result = "passed" if passed else "skipped" if code == 0 and " skipped" in said else "FAILED"
+        some = re.search(r"\d+ skipped", said) if passed else None
+        result += f", {some[0]}" if some else ""
+        print(what, result, "" if passed else said[-3000:], flush=True)
         checks.append((what, result, f"{time.perf_counter() - began:.0f}"))
-    measured = []
+        write()
+    runs = RUNS
+    if gpus > 1:
+        half = ["--learner.ranks", str(gpus - gpus // 2), "--cluster.engines", str(gpus // 2)]
+        runs = RUNS | {"ranks on half of the GPUs, vLLM engines on the others": [*ENGINE[2:], *half]}
     with tempfile.TemporaryDirectory() as directory:
-        for number, (what, settings) in enumerate(RUNS.items()):
+        for number, (what, settings) in enumerate(runs.items()):
             path = Path(directory) / str(number)
-            done = subprocess.run(run_command(args.model, settings, str(path)), cwd=ROOT, text=True, check=False)
-            failed += done.returncode != 0
-            values = [median(path / "metrics.jsonl", name) for name in COLUMNS] if not done.returncode else ["–"] * 5
-            measured.append((what, *values))
-    device = f"{torch.cuda.get_device_name(0)}, torch {torch.__version__}, {time.strftime('%Y-%m-%d')}, {args.model}"
-    text = "\n\n".join(
-        [START, device, table(("check", "result", "seconds"), checks), table(("run", *COLUMNS), measured), END]
-    )
-    page = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(re.sub(f"{START}.*{END}", lambda _: text, page, flags=re.DOTALL), encoding="utf-8")
-    print(text)
+            code, _ = finish(run_command(args.model, settings, str(path)))
+            failed += code != 0
+            measured.append((what, *("–" if code else median(path / "metrics.jsonl", name) for name in COLUMNS)))
+            write()
+    print(write())
     return 1 if failed else 0
 
 

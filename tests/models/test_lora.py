@@ -1,6 +1,7 @@
 """LoRA: only adapters are trained and saved, the sampler has the merged weights, the reference is the model itself."""
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -73,7 +74,9 @@ def test_merged_weights_compute_what_the_adapters_do(name: str, tiny: Callable[[
     # What is saved is read as the merged model, and hashed as neither of the two.
     lora.save(policy.model, tmp_path, complete_on_cpu(lora.parameters(policy.model)))
     policy.tokenizer.save_pretrained(tmp_path)
-    assert torch.equal(logits(load(str(tmp_path)).model), logits(twin.model))
+    read = load(str(tmp_path)).model
+    assert torch.equal(logits(read), logits(twin.model))
+    assert all(each.requires_grad for each in read.parameters()), "it can be trained on as a whole"
     assert locate_and_hash(str(tmp_path))["sha256"] != locate_and_hash(base.name)["sha256"]
 
 
@@ -164,6 +167,11 @@ def test_another_kind_of_run_is_not_continued(tmp_path: Path) -> None:
     for over in ({"optimizer": {"lr": 1e-2}}, deep(LORA, {"lora": {"rank": 8}})):
         with pytest.raises(RunError, match=r"lora\.rank was 4, now"):
             run_small(tmp_path / "lora", over, resume=True)
+    run_small(tmp_path / "full", {"steps": 1})
+    shutil.rmtree(tmp_path / "full" / "checkpoints")
+    shutil.copytree(tmp_path / "lora" / "checkpoints", tmp_path / "full" / "checkpoints")
+    with pytest.raises(ModelError, match="holds adapters, and this run trains all weights"):
+        run_small(tmp_path / "full", {"steps": 2}, resume=True)
     (tmp_path / "lora" / "checkpoints" / "step_000001" / lora.CONFIG).write_text("{}")
     with pytest.raises(ModelError, match="does not say what its adapters were trained on"):
         load(str(tmp_path / "lora"))

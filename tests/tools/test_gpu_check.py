@@ -21,5 +21,6 @@ def test_it_says_what_it_would_run() -> None:
     command = [sys.executable, str(SCRIPT), "--dry-run"]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("tests/train/test_gpu.py::") == 10
+    assert done.stdout.count("tests/train/test_gpu.py::") == 11
+    assert "pytest -n 0 -m vllm -k not split tests/rollout/test_contract.py\n" in done.stdout
     assert "--rollout.backend vllm" in done.stdout

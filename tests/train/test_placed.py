@@ -1,6 +1,7 @@
 """Ranks that Ray places are the ranks of one machine, bit for bit; a node that is killed loses nothing."""
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -141,18 +142,21 @@ class TestRay:
         assert "cluster.address = '127.0.0.1:9' does not answer" in error
 
     def test_gpus_of_this_machine_that_the_learner_takes_are_given_to_nobody(self, monkeypatch) -> None:
-        """Of two machines with a GPU each (Ray believes it): what is placed is on the other one."""
+        """Of two machines with a GPU each (Ray believes it): what is placed is on the other one. SIGTERM stays ours."""
         import ray
         from ray.cluster_utils import Cluster as Nodes
 
         head = {"num_cpus": 4, "num_gpus": 1, "include_dashboard": False, **SMALL_NODE}
         two = Nodes(initialize_head=True, head_node_args=head)
         cluster = None
+        stops = signal.getsignal(signal.SIGTERM)
         try:
             other = two.add_node(num_cpus=4, num_gpus=1, **SMALL_NODE)
+            signal.signal(signal.SIGTERM, ours := lambda *_: None)
             with pytest.raises(ConfigError, match="computes on the GPUs 1 of this machine, and Ray can give it 0"):
                 Cluster(two.address, 1, own_gpus=[1])
             cluster = Cluster(two.address, 1, own_gpus=[0])
+            assert signal.getsignal(signal.SIGTERM) is ours
             cluster.reserve(1, "ranks")
             (placed,) = ray.util.placement_group_table(cluster._groups[0])["bundles_to_node_id"].values()
             assert placed == other.node_id
@@ -163,6 +167,7 @@ class TestRay:
             if cluster:
                 cluster.close()
             two.shutdown()
+            signal.signal(signal.SIGTERM, stops)
 
 
 def test_an_interface_is_found_by_its_address() -> None:

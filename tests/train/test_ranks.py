@@ -29,6 +29,7 @@ from support import (
     fingerprint,
     gone,
     joined,
+    make_tokenizer,
     mixed_parts,
     random_groups,
     ranks_of,
@@ -37,6 +38,7 @@ from support import (
     run_small,
     untimed,
 )
+from transformers import MambaConfig, MambaForCausalLM
 
 import simplerl
 from simplerl.algorithms import ALGORITHMS
@@ -113,9 +115,10 @@ def test_a_rank_that_does_not_start_is_named_with_its_last_lines(monkeypatch: py
         Ranks(2, torch.device("cpu"))
 
 
-def test_an_algorithm_that_other_ranks_cannot_import_is_refused(cub, two: Ranks) -> None:
-    kind = type("Mine", (ALGORITHMS["grpo"],), {"__module__": "__main__"})
-    with pytest.raises(ConfigError, match="Mine is defined in a script or notebook"):
+@pytest.mark.parametrize("where", [{"__module__": "__main__"}, {"__qualname__": "make.<locals>.Mine"}])
+def test_an_algorithm_that_other_ranks_cannot_import_is_refused(where: dict[str, str], cub, two: Ranks) -> None:
+    kind = type("Mine", (ALGORITHMS["grpo"],), where)
+    with pytest.raises(ConfigError, match="Mine is defined in a script, notebook or function"):
         spread(make_learner(cub(), kind()), two)
 
 
@@ -133,6 +136,7 @@ def test_two_ranks_learn_what_one_does(case: str, two: Ranks, policy_of: Callabl
     assert any(plain[name].abs().max() > 1e-4 for name in moments)
     for name in moments:
         assert (gathered[name] - plain[name]).abs().max() <= 1e-6, name
+    one.temperature = other.temperature = 0.8  # As a sampler that steers it has it.
     wanted, result = one.step(batch_of(2), 2), other.step(batch_of(2), 2)
     assert wanted.metrics.keys() == result.metrics.keys()
     for name, value in wanted.metrics.items():
@@ -140,6 +144,17 @@ def test_two_ranks_learn_what_one_does(case: str, two: Ranks, policy_of: Callabl
             assert result.metrics[name] == pytest.approx(value, rel=2e-3, abs=2e-4, nan_ok=True), name
     for mine, theirs in zip(result.advantages, wanted.advantages, strict=True):
         assert mine == pytest.approx(theirs, abs=1e-3)
+
+
+def test_layers_within_layers_and_kinds_that_follow_from_their_number(two: Ranks, tmp_path: Path) -> None:
+    """Of a state-space model, whose layers transformers names at two depths; the ranks read it by shard."""
+    sizes = {"vocab_size": 64, "hidden_size": 96, "num_hidden_layers": 2, "state_size": 4}
+    MambaForCausalLM(MambaConfig(**sizes, initializer_range=0.4, eos_token_id=0)).save_pretrained(tmp_path)
+    make_tokenizer(64).save_pretrained(tmp_path)
+    one = make_learner(load(str(tmp_path)), ALGORITHMS["grpo"](), share_prompts="off")
+    other = spread(make_learner(load(str(tmp_path), bare=True), ALGORITHMS["grpo"](), ranks=2), two)
+    wanted, result = one.step(batch_of(1), 1), other.step(batch_of(1), 1)
+    assert result.metrics["optimizer/grad_norm"] == pytest.approx(wanted.metrics["optimizer/grad_norm"], rel=1e-5)
 
 
 def test_two_ranks_learn_from_rows_of_all_terms(two: Ranks, cub: Callable[[str], Policy], tmp_path: Path) -> None:

@@ -365,7 +365,8 @@ def few_layers(model: PreTrainedModel) -> PreTrainedModel:
     text.num_hidden_layers = min(len(kinds), max(2, *(kinds.index(each) + 1 for each in set(kinds))))
     text.vocab_size, text.pad_token_id = min(text.vocab_size, 1024), None
     if any(kinds):
-        text.layer_types = kinds[: text.num_hidden_layers]
+        with contextlib.suppress(AttributeError):  # It follows from their number.
+            text.layer_types = kinds[: text.num_hidden_layers]
     with torch.random.fork_rng(devices=[]):
         return AutoModelForCausalLM.from_config(config, attn_implementation=model.config._attn_implementation)
 

@@ -185,5 +185,5 @@ def base_of(directory: Path) -> str:
 
 
 def merge_from(model: PreTrainedModel, directory: str) -> PreTrainedModel:
-    """Return the model with the adapters of a directory merged into its weights."""
-    return _peft().PeftModel.from_pretrained(model, directory).merge_and_unload()
+    """Return the model with the adapters of a directory merged into its weights, which peft has frozen."""
+    return _peft().PeftModel.from_pretrained(model, directory).merge_and_unload().requires_grad_(True)

@@ -37,9 +37,9 @@ def skeleton(value: Any, modules: Iterable[torch.nn.Module]) -> Any:
 
 
 def blocks(module: torch.nn.Module) -> list[torch.nn.Module]:
-    """Return a model's layers: what transformers would not split over devices either."""
+    """Return a model's layers, those within others first: what transformers would not split over devices either."""
     names = {name for each in module.modules() for name in getattr(each, "_no_split_modules", None) or ()}
-    return [each for each in module.modules() if type(each).__name__ in names]
+    return [each for each in module.modules() if type(each).__name__ in names][::-1]
 
 
 def shard(module: torch.nn.Module, mesh: DeviceMesh, *, keep_below: int, offload: bool) -> None:

@@ -69,6 +69,7 @@ class Cluster:
         self._ray, self._own, self._address, self._say = ray, not ray.is_initialized(), address, say
         self._needs = {"CPU": 1.0, **({"GPU": float(gpus)} if gpus else {})}
         settings: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
+        stops = signal.getsignal(signal.SIGTERM)
         try:
             host, _, port = address.removeprefix("ray://").rpartition(":")
             if host:  # Ray itself tries for minutes, and ends the process then.
@@ -82,6 +83,9 @@ class Cluster:
                 else "Start Ray there (ray start --head), or give --cluster.address local, which starts it here"
             )
             raise ConfigError(f"cluster.address = {address!r} does not answer: {lines[0]}. {advice}") from error
+        finally:  # Ray has it end the process at once; a run stops with a checkpoint.
+            if stops is not None and threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, stops)
         self.host: str = "127.0.0.1" if address == "local" else ray.util.get_node_ip_address()
         self._server = socket.create_server((self.host, 0))  # Where it is here, nobody else can call.
         self._expected: dict[bytes, socket.socket | None] = {}

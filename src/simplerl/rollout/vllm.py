@@ -38,6 +38,7 @@ ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "TRITON_F32_DEFAULT": "ieee",  # On a GPU attention in fp32 would be TF32, further off than a proof allows.
 }
 MISSING = (
     "rollout.backend = vllm needs vLLM: pip install 'simplerl[vllm]', whose wheels are for CUDA. On a CPU: "

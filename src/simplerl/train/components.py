@@ -389,6 +389,8 @@ def load_models(
     given, wanted = inputs.policy, config.algorithm.needs_reference
     if config.lora.rank:  # The checkpoint holds adapters; the model is what it was, and so is the reference.
         checkpoint = None
+    elif checkpoint and lora.base_of(checkpoint):
+        raise ModelError(f"{checkpoint} holds adapters, and this run trains all weights: it was changed")
     policy = given or read(str(checkpoint or config.model))
     reference: PreTrainedModel | None = None
     if wanted and config.reference:

@@ -397,10 +397,10 @@ for _name in ("step", "restart", "refresh", "imitate", "start_anew", "snapshot",
 def spread(learner: Learner, ranks: Ranks) -> Learner:
     """Return the learner over ranks, each with a shard of what this one holds."""
     kind = type(learner.algorithm)
-    if kind.__module__ == "__main__":
+    if kind.__module__ == "__main__" or "<locals>" in kind.__qualname__:
         raise ConfigError(
-            f"the algorithm {kind.__name__} is defined in a script or notebook, where other ranks do not find it: put "
-            "it in a file and load that as a plug-in (docs/extending.md), or use learner.ranks = 1"
+            f"the algorithm {kind.__name__} is defined in a script, notebook or function, where other ranks do not "
+            "find it: put it in a file and load that as a plug-in (docs/extending.md), or use learner.ranks = 1"
         )
     values = [tensors(module) for module in learner.modules()]
     bare = skeleton(learner, learner.modules())
