@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import torch
 from transformers import PreTrainedModel
@@ -185,5 +186,20 @@ def base_of(directory: Path) -> str:
 
 
 def merge_from(model: PreTrainedModel, directory: str) -> PreTrainedModel:
-    """Return the model with the adapters of a directory merged into its weights."""
-    return _peft().PeftModel.from_pretrained(model, directory).merge_and_unload()
+    """Return the model with the adapters of a directory merged into its weights.
+
+    Raises ModelError where its file does not hold exactly these adapters: peft leaves out what it does not find.
+    """
+    peft, file = _peft(), Path(directory) / WEIGHTS
+    if not file.is_file():  # Else peft reads a pickle.
+        raise ModelError(f"{directory} holds no {WEIGHTS}: adapters are read from safetensors alone")
+    adapted = peft.PeftModel.from_pretrained(model, directory)
+    own = peft.get_peft_model_state_dict(adapted, save_embedding_layers=False).keys()
+    with safetensors.safe_open(file, "pt") as content:
+        wrong = sorted(name for name in own ^ {*content.keys()} if name in own or ".lora_" in name)
+    if wrong:
+        raise ModelError(
+            f"{file} does not hold the adapters that {CONFIG} says, of this model: {len(wrong)} are missing or of "
+            f"another ({first_few(wrong)})"
+        )
+    return adapted.merge_and_unload()
