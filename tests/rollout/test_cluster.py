@@ -64,6 +64,23 @@ class TestRay:
         assert code == 2
         assert "cluster.address = '127.0.0.1:9' does not answer" in error
 
+    @pytest.mark.parametrize(("answer", "said"), [(b"", "timed out"), (b"HTTP/1.0 400", "something else than Ray")])
+    def test_a_port_that_somebody_else_uses_is_named(self, answer, said, tmp_path: Path, capfd, monkeypatch) -> None:
+        """Ray itself would try for minutes, with lines of its own."""
+        monkeypatch.setattr(cluster_module, "REACH_S", 1.0)
+        with socket.create_server(("127.0.0.1", 0)) as server:
+
+            def serve() -> None:
+                there, _ = server.accept()
+                there.sendall(answer)
+                time.sleep(3)
+
+            threading.Thread(target=serve, daemon=True).start()
+            address = f"127.0.0.1:{server.getsockname()[1]}"
+            code, error = train_at(address, tmp_path / "run", capfd)
+        assert code == 2
+        assert error.startswith(f"error: cluster.address = '{address}' does not answer: {said}")
+
     def test_engines_answer_are_killed_and_answer_again(self, cub: Callable[[str], Policy], monkeypatch) -> None:
         """And a machine without the package is one message at once."""
         from simplerl.rollout.cluster import Cluster

@@ -50,7 +50,7 @@ def add(model: PreTrainedModel, *, rank: int, alpha: float, targets: Sequence[st
         task_type="CAUSAL_LM",
         base_model_name_or_path=where,
     )
-    linear = sorted({name.rpartition(".")[2] for name, module in model.named_modules() if _is_linear(module)})
+    linear = sorted({name.rpartition(".")[2] for name, module in model.named_modules() if is_linear(module)})
     heads = {id(model.get_input_embeddings()), id(model.get_output_embeddings())}
     try:
         with torch.random.fork_rng(devices=[]):
@@ -65,7 +65,8 @@ def add(model: PreTrainedModel, *, rank: int, alpha: float, targets: Sequence[st
     start_anew(model, seed)
 
 
-def _is_linear(module: torch.nn.Module) -> bool:
+def is_linear(module: torch.nn.Module) -> bool:
+    """Return whether a layer is one that may have an adapter."""
     return isinstance(module, torch.nn.Linear) or type(module).__name__ == "Conv1D"
 
 
