@@ -178,6 +178,26 @@ def test_another_kind_of_run_is_not_continued(tmp_path: Path) -> None:
 
 
 @needs_peft
+@pytest.mark.parametrize("change", ["pickled", "half", "renamed", "more"])
+def test_adapters_that_are_not_complete_are_refused(change: str, tiny, tmp_path: Path) -> None:
+    """Peft would read a pickle, and merge what it finds: nothing at all where the names are others."""
+    policy = adapted(tiny("llama"))
+    weights = complete_on_cpu(lora.parameters(policy.model))
+    spoilt = {
+        "half": dict(list(weights.items())[::2]),
+        "renamed": {f"x.{name}": values for name, values in weights.items()},
+        "more": weights | {name.replace("layers.0", "layers.9"): values for name, values in weights.items()},
+    }
+    lora.save(policy.model, tmp_path, spoilt.get(change, weights))
+    policy.tokenizer.save_pretrained(tmp_path)
+    if change == "pickled":
+        (tmp_path / lora.WEIGHTS).unlink()
+        torch.save(weights, tmp_path / "adapter_model.bin")
+    with pytest.raises(ModelError, match="safetensors alone" if change == "pickled" else "does not hold the adapters"):
+        load(str(tmp_path))
+
+
+@needs_peft
 def test_export_as_a_model_and_as_peft_reads_it(tmp_path: Path, capsys) -> None:
     import peft
 

@@ -1,8 +1,10 @@
 """Engines that Ray places answer as those on this machine; one that is killed is replaced. Bad addresses are named."""
 
 import os
+import shlex
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -14,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import SMALL, arguments, deep, gone, run_main
+from support import SMALL, arguments, command, deep, environment, gone, run_main
 
 from simplerl.core.children import last_words
 from simplerl.core.errors import ConfigError, SimpleRLError
@@ -28,6 +30,16 @@ from simplerl.rollout.engines import Engines
 from simplerl.rollout.proof import ask_back
 from simplerl.train import ranks as ranks_module
 
+CANNOT = """
+import simplerl
+from simplerl.rollout.native import NativeBackend
+
+@simplerl.register("backend", "cannot")
+class Cannot(NativeBackend):
+    '''Cannot load its model.'''
+    def __init__(self, *arguments, **options):
+        raise simplerl.core.errors.ModelError("the model is upside down")
+"""
 needs_ray = [pytest.mark.engines, pytest.mark.skipif(not find_spec("ray"), reason="needs Ray: python tools/engines.py")]
 
 
@@ -63,6 +75,23 @@ class TestRay:
         code, error = train_at("127.0.0.1:9", tmp_path / "run", capsys)
         assert code == 2
         assert "cluster.address = '127.0.0.1:9' does not answer" in error
+
+    @pytest.mark.parametrize(("answer", "said"), [(b"", "timed out"), (b"HTTP/1.0 400", "something else than Ray")])
+    def test_a_port_that_somebody_else_uses_is_named(self, answer, said, tmp_path: Path, capfd, monkeypatch) -> None:
+        """Ray itself would try for minutes, with lines of its own."""
+        monkeypatch.setattr(cluster_module, "REACH_S", 1.0)
+        with socket.create_server(("127.0.0.1", 0)) as server:
+
+            def serve() -> None:
+                there, _ = server.accept()
+                there.sendall(answer)
+                time.sleep(3)
+
+            threading.Thread(target=serve, daemon=True).start()
+            address = f"127.0.0.1:{server.getsockname()[1]}"
+            code, error = train_at(address, tmp_path / "run", capfd)
+        assert code == 2
+        assert error.startswith(f"error: cluster.address = '{address}' does not answer: {said}")
 
     def test_engines_answer_are_killed_and_answer_again(self, cub: Callable[[str], Policy], monkeypatch, capfd) -> None:
         """And a machine without the package is one message at once. Ray says of those that are closed nothing."""
@@ -100,6 +129,31 @@ class TestRay:
             cluster.close()
         assert not engines.files.exists()
         assert "worker died" not in capfd.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("size", "said"),
+        [(0, "\n  the model is upside down"), (5, "cannot write what it is sent to /dev/shm/simplerl-")],
+        ids=["model", "disk"],
+    )
+    def test_an_engine_elsewhere_that_cannot_load_ends_with_its_last_words(self, size: int, said: str, tmp_path: Path):
+        """At once: Ray gave them to nobody who had ended the engine. The disk has room for one copy of the model."""
+        mount = f"mount -t tmpfs -o size={size}m tmpfs /dev/shm" if size else "true"
+        if subprocess.run(["unshare", "-rm", "sh", "-c", mount], capture_output=True, check=False).returncode:
+            pytest.skip("a process may not have a /dev/shm of its own here")
+        (tmp_path / "odd.py").write_text(CANNOT)
+        over = deep(SMALL, {"cluster": {"engines": 1, "address": "local"}})
+        if not size:
+            over = deep(over, {"rollout": {"backend": "cannot"}})
+        line = command("train", "cub", *arguments(over), "--plugin", str(tmp_path / "odd.py"))
+        inside = f"{mount}; exec {shlex.join([*line, '--output-dir', str(tmp_path / 'run')])}"
+        asked = ["unshare", "-rm", "sh", "-c", inside]
+        done = subprocess.run(asked, env=environment(), capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 2, done.stderr
+        assert f"engine 0 of 1 ({'native' if size else 'cannot'}) ended with exit code 1; it said:" in done.stderr
+        assert said in done.stderr
+        assert "started anew" not in done.stdout
+        assert "Traceback" not in done.stderr
+        assert not (tmp_path / "run").exists()
 
     def test_a_node_is_killed_and_its_engine_comes_back_on_another(self, cub: Callable[[str], Policy]) -> None:
         """Two nodes of one processor, with one engine; all processes of its node end at once, while it answers."""

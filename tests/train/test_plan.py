@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +14,11 @@ import torch
 from support import SMALL, arguments, deep, environment, run_main, run_small, small_config
 from transformers import AutoConfig
 
-from simplerl.config.resolve import RECIPES, resolve
+from simplerl.config.resolve import RECIPES, as_table, flatten, resolve
 from simplerl.core.errors import ConfigError
 from simplerl.models.load import load
 from simplerl.runs.run import Run
+from simplerl.train import plan as plan_module
 from simplerl.train.components import load_problems
 from simplerl.train.plan import (
     SHAPES,
@@ -258,6 +260,77 @@ def test_what_does_not_fit_is_refused_with_the_smallest_change() -> None:
         check(few, tight, prompt_tokens=100)
     with pytest.raises(ConfigError, match="Take a smaller model"):
         check(few, Machine(memory_gib=0.001), prompt_tokens=100)
+
+
+@pytest.mark.parametrize(
+    ("over", "gpus", "said"),
+    [
+        ({"checkpoint": {"asynchronous": True}, "algorithm": {"kl_coef": 0.1}}, 0, "--checkpoint.asynchronous false"),
+        ({"rollout": {"backend": "vllm", "max_rows": 512}}, 0, "--rollout.max-rows 32"),
+        ({"learner": {"gradient_checkpointing": True, "tokens_per_microbatch": 1}}, 1, "--learner.cpu-offload true"),
+        (
+            {"learner": {"tokens_per_microbatch": 1}},
+            1,
+            "--learner.gradient-checkpointing true --learner.cpu-offload true",
+        ),
+        ({"lora": {"rank": 4}, "rollout": {"max_rows": 16}}, 2, "--gpus 4, with --learner.ranks 4 --cluster.engines 4"),
+    ],
+)
+def test_the_smallest_change_is_the_fewest_settings(over: Any, gpus: int, said: str, monkeypatch) -> None:
+    """Whatever fits is that change and those that are larger."""
+    few = small_config(deep({"sampling": {"prompts_per_step": 64, "samples_per_prompt": 8}}, over))
+    names = said.partition(",")[0].replace("-", "_").lstrip("_").split(" __")
+
+    def plan(config: Any, machine: Machine, **asked: int) -> Any:
+        tables = {**flatten(as_table(config)), "gpus": machine.gpus}
+        fits = all(str(tables[key]).lower() == value for key, _, value in (name.partition(" ") for name in names))
+        parts: dict[str, int] = {}
+        return SimpleNamespace(fits=fits, peak=0, always=parts, learning=parts, sampling=parts)
+
+    monkeypatch.setattr(plan_module, "make_plan", plan)
+    with pytest.raises(ConfigError, match=re.escape(f"It fits with {said} (")):
+        check(few, Machine(gpus=gpus), prompt_tokens=100)
+
+
+def test_a_frozen_model_beside_the_policy_is_planned() -> None:
+    """A reference of its own size, with adapters too, and the backbone under a critic's adapters."""
+    few = {"sampling": {"prompts_per_step": 16, "samples_per_prompt": 8}}
+
+    def of(over: dict[str, Any]) -> Plan:
+        return make_plan(small_config(deep(few, over)), Machine(memory_gib=100), prompt_tokens=16)
+
+    plain, adapted = of({}), of({"lora": {"rank": 4}})
+    kl = {"algorithm": {"kl_coef": 0.1}}
+    other = 4 * sum(p.numel() for p in load("cub-llama").model.parameters())
+    assert other != 4 * plain.parameters
+    assert of(kl).always["weights"] == 8 * plain.parameters
+    assert of(deep(kl, {"reference": "cub-llama"})).always["weights"] == 4 * plain.parameters + other
+    assert of(deep(kl, {"lora": {"rank": 4}})).always["weights"] == 4 * adapted.parameters
+    over = deep(kl, {"lora": {"rank": 4}, "reference": "cub-llama"})
+    assert of(over).always["weights"] == 4 * adapted.parameters + other
+    ppo = {"algorithm": {"name": "ppo"}}
+    assert of(ppo).always["critic"] == 16 * plain.parameters
+    trained = adapted.parameters - plain.parameters
+    assert of(deep(ppo, {"lora": {"rank": 4}})).always["critic"] == 4 * adapted.parameters + 12 * trained
+    some = of({"lora": {"rank": 4, "targets": ["q_proj"]}})
+    assert 0 < some.always["moments"] < adapted.always["moments"] / 3
+    with pytest.raises(ConfigError, match=r"lora\.targets = qq: Qwen2ForCausalLM has no such linear layers"):
+        of({"lora": {"rank": 4, "targets": ["qq"]}})
+
+
+def test_ranks_and_engines_that_are_given_are_planned(capsys) -> None:
+    few = ["plan", "cub", "--prompt-tokens", "30", "--gpus", "4"]
+    code, out, _ = run_main(capsys, *few, "--learner.ranks", "2", "--cluster.engines", "2")
+    assert code == 0
+    assert "of 2 × 80 GiB" in out
+    assert "engine " not in out.partition("during")[0], "engines have GPUs of their own"
+    for more, said in (
+        (["--learner.ranks", "8"], "learner.ranks = 8 needs as many GPUs: give --gpus 8"),
+        (["--response-tokens", "99999"], "is more than sampling.max_new_tokens"),
+    ):
+        code, _, error = run_main(capsys, *few, *more)
+        assert code == 2
+        assert said in error
 
 
 def test_the_command_and_the_dry_run(capsys, tmp_path: Path) -> None:

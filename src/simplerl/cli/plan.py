@@ -59,8 +59,16 @@ def plan(args: argparse.Namespace) -> None:
     given = {name: getattr(args, name) for name in names}
     given["memory_gib"] = args.gpu_memory if args.gpus else memory_gib()
     config = resolve(args.recipe, settings(args))
-    if 0 < args.gpus < (size := config.rollout.tensor_parallel):
-        raise ConfigError(f"rollout.tensor_parallel = {size} needs as many GPUs: give --gpus {size} or more")
+    for key, size in (
+        ("rollout.tensor_parallel", config.rollout.tensor_parallel),
+        ("learner.ranks", config.learner.ranks),
+    ):
+        if 0 < args.gpus < size:
+            raise ConfigError(f"{key} = {size} needs as many GPUs: give --gpus {size} or more")
+    if args.response_tokens > (most := config.sampling.max_new_tokens):
+        raise ConfigError(f"--response-tokens {args.response_tokens} is more than sampling.max_new_tokens = {most}")
+    if args.gpus and (config.learner.ranks > 1 or config.cluster.engines):
+        given |= _places(config, args.gpus)
     show_plan(config, Machine(**given), prompt_tokens=args.prompt_tokens)
 
 
@@ -117,10 +125,15 @@ def machine_of(config: Config) -> "Machine":
 
     if (device := learner_device(config)).type != "cuda":
         return Machine(memory_gib=memory_gib())
-    ranks, more = config.learner.ranks, config.cluster.engines * config.rollout.tensor_parallel
-    apart = more > 0 and bool(config.cluster.address or ranks + more <= torch.cuda.device_count())
     memory = torch.cuda.get_device_properties(device).total_memory / GIB
-    return Machine(gpus=ranks, memory_gib=memory, engines=max(1, config.cluster.engines), apart=apart)
+    return Machine(memory_gib=memory, **_places(config, torch.cuda.device_count()))
+
+
+def _places(config: Config, gpus: int) -> dict[str, Any]:
+    """Return how ranks and engines as they are set are on so many GPUs."""
+    ranks, more = config.learner.ranks, config.cluster.engines * config.rollout.tensor_parallel
+    apart = more > 0 and bool(config.cluster.address or ranks + more <= gpus)
+    return {"gpus": ranks, "engines": max(1, config.cluster.engines), "apart": apart}
 
 
 def plan_on_gpus(config: Config, *, quiet: bool) -> None:

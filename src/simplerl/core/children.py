@@ -13,6 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+#: Letters of a line that are shown: a library may put all it knows into one.
+LINE = 600
+
 
 def start_child(
     command: tuple[str, ...], settings: Mapping[str, Any], said: Path, environment: Mapping[str, str]
@@ -38,11 +41,11 @@ def start_child(
 
 
 def last_words(process: Any, said: Path, otherwise: str) -> str:
-    """Return how a child has ended, `otherwise` where it has not within a second, with its last five lines."""
+    """Return how a child has ended, `otherwise` where it has not within a second, with its last five lines, cut."""
     try:
         code = process.wait(timeout=1)
         how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
     except subprocess.TimeoutExpired:
         how = otherwise
     lines = said.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-5:]
-    return how + ("; it said:\n" + "\n".join(f"  {line}" for line in lines) if lines else ", and said nothing")
+    return how + ("; it said:\n" + "\n".join(f"  {line[:LINE]}" for line in lines) if lines else ", and said nothing")

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import torch
 from transformers import PreTrainedModel
@@ -49,7 +50,7 @@ def add(model: PreTrainedModel, *, rank: int, alpha: float, targets: Sequence[st
         task_type="CAUSAL_LM",
         base_model_name_or_path=where,
     )
-    linear = sorted({name.rpartition(".")[2] for name, module in model.named_modules() if _is_linear(module)})
+    linear = sorted({name.rpartition(".")[2] for name, module in model.named_modules() if is_linear(module)})
     heads = {id(model.get_input_embeddings()), id(model.get_output_embeddings())}
     try:
         with torch.random.fork_rng(devices=[]):
@@ -64,7 +65,8 @@ def add(model: PreTrainedModel, *, rank: int, alpha: float, targets: Sequence[st
     start_anew(model, seed)
 
 
-def _is_linear(module: torch.nn.Module) -> bool:
+def is_linear(module: torch.nn.Module) -> bool:
+    """Return whether a layer is one that may have an adapter."""
     return isinstance(module, torch.nn.Linear) or type(module).__name__ == "Conv1D"
 
 
@@ -185,5 +187,20 @@ def base_of(directory: Path) -> str:
 
 
 def merge_from(model: PreTrainedModel, directory: str) -> PreTrainedModel:
-    """Return the model with the adapters of a directory merged into its weights, which peft has frozen."""
-    return _peft().PeftModel.from_pretrained(model, directory).merge_and_unload().requires_grad_(True)
+    """Return the model with the adapters of a directory merged into its weights, to be trained on as a whole.
+
+    Raises ModelError where its file does not hold exactly these adapters: peft leaves out what it does not find.
+    """
+    peft, file = _peft(), Path(directory) / WEIGHTS
+    if not file.is_file():  # Else peft reads a pickle.
+        raise ModelError(f"{directory} holds no {WEIGHTS}: adapters are read from safetensors alone")
+    adapted = peft.PeftModel.from_pretrained(model, directory)
+    own = peft.get_peft_model_state_dict(adapted, save_embedding_layers=False).keys()
+    with safetensors.safe_open(file, "pt") as content:
+        wrong = sorted(name for name in own ^ {*content.keys()} if name in own or ".lora_" in name)
+    if wrong:
+        raise ModelError(
+            f"{file} does not hold the adapters that {CONFIG} says, of this model: {len(wrong)} are missing or of "
+            f"another ({first_few(wrong)})"
+        )
+    return adapted.merge_and_unload().requires_grad_(True)  # Peft has frozen it.

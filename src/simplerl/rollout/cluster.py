@@ -34,6 +34,8 @@ CALL_S = 120.0
 HERE_S = 10.0
 #: Seconds in which a cluster must answer at all.
 REACH_S = 5.0
+#: How who speaks HTTP/2 begins, as Ray does: a preface, and settings, none here, of whose frame the fourth byte is 4.
+GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 #: Seconds in which one that runs must answer a question.
 ANSWER_S = 120.0
 #: Bytes by which a process that calls shows that it was started from here.
@@ -73,7 +75,7 @@ class Cluster:
         try:
             host, _, port = address.removeprefix("ray://").rpartition(":")
             if host:  # Ray itself tries for minutes, and ends the process then.
-                socket.create_connection((host, int(port)), timeout=REACH_S).close()
+                _greet(host, int(port))
             ray.init(address=address, ignore_reinit_error=True, log_to_driver=False, logging_level="error", **settings)
         except Exception as error:  # Ray raises what it likes where nobody answers.
             lines = str(error).strip().splitlines() or [type(error).__name__]
@@ -209,6 +211,15 @@ class Cluster:
                 _answer(self._ray.shutdown)
             except SimpleRLError:
                 atexit.unregister(self._ray.shutdown)  # Which would wait for ever.
+
+
+def _greet(host: str, port: int) -> None:
+    """Raise OSError where nobody, or somebody else than Ray, is at an address: an HTTP/2 server greets at once."""
+    with socket.create_connection((host, port), timeout=REACH_S) as there, there.makefile("rb") as file:
+        if os.environ.get("RAY_USE_TLS", "0") in ("0", "false"):
+            there.sendall(GREETING)
+            if file.read(4)[3:] != GREETING[-6:-5]:
+                raise OSError("something else than Ray is there")
 
 
 def _answer(ask: Callable[[], Any]) -> Any:

@@ -418,6 +418,8 @@ class Engines:
 
     def _see_off(self, engine: _Engine) -> None:
         """End an engine with which there is no connection any more; others that are ready are asked what it owes."""
+        with suppress(subprocess.TimeoutExpired):  # Ray tells why it has ended only where it was not ended by us.
+            engine.process.wait(timeout=LEAVE_S)
         engine.kill()
         code = engine.process.poll()
         how = last_words(engine.process, self._said(engine), "is cut off, and is not seen to end")
@@ -596,6 +598,7 @@ def be_engine(controller: socket.socket, settings: dict[str, Any], files: Path, 
     threading.Thread(target=engine.listen, daemon=True).start()
     while remote and engine.inbox.get()[0]["kind"] != "begin":
         pass
+    engine.check_written()
     torch.set_num_threads(settings["threads"])
     load_plugins(settings["plugins"])
     device, attention = settings["device"], settings["attention"]
@@ -616,7 +619,7 @@ class _Serving:
         self.inbox: SimpleQueue[Message] = SimpleQueue()
         self.later: deque[Message] = deque()
         self.given_up: set[int] = set()
-        self.weights = ""
+        self.weights = self.unwritten = ""
         self.base: PreTrainedModel | None = None
 
     def listen(self) -> None:
@@ -626,9 +629,7 @@ class _Serving:
                 if header["kind"] == "cancel":
                     self.given_up.add(header["call"])
                 elif header["kind"] == "file":
-                    file = self.files / header["name"]
-                    file.parent.mkdir(parents=True, exist_ok=True)
-                    arrays["bytes"].tofile(file)
+                    self.store(self.files / header["name"], arrays["bytes"])
                 elif header["kind"] == "drop":
                     shutil.rmtree(self.files / header["name"], ignore_errors=True)
                 else:
@@ -644,6 +645,21 @@ class _Serving:
             time.sleep(LEAVE_S)
         os._exit(0)
 
+    def store(self, file: Path, content: np.ndarray) -> None:
+        """Write a file that was sent; where that cannot be, what needs it says why."""
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content.data)
+        except OSError as error:
+            self.unwritten = f"{socket.gethostname()} cannot write what it is sent to {self.files}: {error}"
+
+    def check_written(self) -> None:
+        """Raise SimpleRLError where a file that was sent could not be written."""
+        if self.unwritten:
+            raise SimpleRLError(
+                f"{self.unwritten}. It takes a copy of the model for each policy in use: make room there"
+            )
+
     def serve(self, backend: RolloutBackend) -> None:
         """Answer until the controller is gone."""
         while (message := self.later.popleft() if self.later else self.inbox.get())[0]["kind"] != "end":
@@ -654,6 +670,7 @@ class _Serving:
     def answer(self, backend: RolloutBackend, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """Answer a message, by the weights that it names; in flight there is no way back to older ones."""
         try:
+            self.check_written()
             if header["weights"] != self.weights and not (self.in_flight and header["version"] < backend.version):
                 backend.sync(self.complete(StoredWeights(self.files / header["weights"])), header["version"])
                 self.weights = header["weights"]

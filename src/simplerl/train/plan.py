@@ -7,10 +7,12 @@ sums that stand below. Several machines are a plan on paper: what runs today is 
 
 import dataclasses
 import functools
+import itertools
 import json
 import math
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -119,7 +121,14 @@ def update_bytes(*settings: Any) -> dict[str, int]:
 
 @functools.cache
 def _peaks(
-    shape: str, rows: int, width: int, precision: str, attention: str, checkpointing: bool, rank: int
+    shape: str,
+    rows: int,
+    width: int,
+    precision: str,
+    attention: str,
+    checkpointing: bool,
+    rank: int,
+    targets: tuple[str, ...] = (),
 ) -> list[dict[str, int]]:
     """Return `update_bytes` until the backward pass has left the last layer, when all others' activations are held;
     until it enters the first; and from there on, when all others' gradients are.
@@ -140,7 +149,7 @@ def _peaks(
         size = sum(p.numel() for p in model.parameters())
         largest = _largest_layer(model)
         if rank:
-            _adapt(model, rank)
+            _adapt(model, rank, targets)
         if checkpointing:
             recompute_activations(model)
         model.train(checkpointing)
@@ -187,23 +196,27 @@ def _largest_layer(model: PreTrainedModel) -> int:
 class _Adapted(torch.nn.Module):
     """A linear layer with an adapter, as peft computes it."""
 
-    def __init__(self, base: torch.nn.Linear, rank: int):
+    def __init__(self, base: torch.nn.Module, rank: int):
         super().__init__()
+        outputs, inputs = base.weight.shape if isinstance(base, torch.nn.Linear) else reversed(base.weight.shape)
         self.base = base
-        self.down = torch.nn.Linear(base.in_features, rank, bias=False)
-        self.up = torch.nn.Linear(rank, base.out_features, bias=False)
+        self.down = torch.nn.Linear(inputs, rank, bias=False)
+        self.up = torch.nn.Linear(rank, outputs, bias=False)
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         return self.base(states) + self.up(self.down(states)) * 2.0
 
 
-def _adapt(model: PreTrainedModel, rank: int) -> None:
-    """Freeze a model and put adapters beside its linear layers but the head: peft does not work on fake tensors."""
+def _adapt(model: PreTrainedModel, rank: int, targets: Sequence[str]) -> None:
+    """Freeze a model and put adapters beside linear layers as `lora.add` does: peft does not work on fake tensors."""
     model.requires_grad_(False)
-    for name, layer in list(model.base_model.named_modules()):
-        if isinstance(layer, torch.nn.Linear):
-            owner, _, last = name.rpartition(".")
-            setattr(model.base_model.get_submodule(owner), last, _Adapted(layer, rank))
+    ends = tuple(f".{each}" for each in targets) or ("",)
+    chosen = {f".{n}": m for n, m in model.base_model.named_modules() if lora.is_linear(m) and f".{n}".endswith(ends)}
+    if not chosen:
+        raise ConfigError(f"lora.targets = {', '.join(targets)}: {type(model).__name__} has no such linear layers")
+    for name, layer in chosen.items():
+        owner, _, last = name[1:].rpartition(".")
+        setattr(model.base_model.get_submodule(owner), last, _Adapted(layer, rank))
     for module in model.modules():  # MemTracker takes every parameter for one with a gradient.
         for name, values in list(module.named_parameters(recurse=False)):
             if not values.requires_grad:
@@ -232,6 +245,12 @@ def stack_bytes(config: PretrainedConfig, *settings: Any) -> dict[str, int]:
             )
             return max(of_all, key=itemgetter("total"))
     return max(of(layers), key=itemgetter("total"))
+
+
+def _size(config: PretrainedConfig) -> int:
+    """Return the number of a model's parameters."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())
 
 
 def longest_prompt(config: Config) -> int:
@@ -263,10 +282,14 @@ def make_plan(config: Config, machine: Machine, *, prompt_tokens: int = 0, held:
     tokens = config.learner.tokens_per_microbatch or (16384 if gpus else microbatch_tokens(model, torch.device("cpu")))
     rows = min(responses, max(1, tokens // width))
     checkpointing, rank = config.learner.gradient_checkpointing, config.lora.rank
-    own = stack_bytes(shape, rows, width, learns_in, attention, checkpointing, rank)
-    shards, copies = max(1, gpus), 1 + (algorithm.needs_reference and not rank)
-    critic = 4 if algorithm.needs_critic else 0
-    weights, trained = 4 * own["all"], 4 * own["trained"]
+    own = stack_bytes(shape, rows, width, learns_in, attention, checkpointing, rank, config.lora.targets)
+    shards, weights, trained = max(1, gpus), 4 * own["all"], 4 * own["trained"]
+    reference = 0 if rank or not algorithm.needs_reference else weights
+    if algorithm.needs_reference and config.reference:  # Another model, be it a larger one.
+        reference = 4 * _size(shape_of(config.reference))
+    frozen = weights * (s.mask_steps > 0) + reference
+    # A critic of adapters has a backbone of its own too.
+    critic = weights + 2 * trained if algorithm.needs_critic else 0
     processes = 1 if gpus else config.learner.ranks  # On a CPU all ranks are in the same memory.
     # Weights, gradients, and what they are sent by: of a small model all at once.
     gathered = 3 * (weights if own["all"] < KEEP_BELOW else own["layer"])
@@ -275,11 +298,11 @@ def make_plan(config: Config, machine: Machine, *, prompt_tokens: int = 0, held:
     copies_state = config.checkpoint.asynchronous  # On a GPU the copy is in the CPU's memory.
     always = {
         "processes": held * processes,
-        "weights": here * weights * copies // shards,
+        "weights": here * (weights + frozen) // shards,
         "moments": here * 2 * trained // shards,
-        "critic": here * critic * trained // shards,
+        "critic": here * (critic and critic + trained) // shards,
         "gathered from ranks": gathered * processes if offload or max(shards, processes) > 1 else 0,
-        "checkpoint being written": 0 if gpus else (3 * trained + 3 * critic * own["trained"]) * copies_state,
+        "checkpoint being written": 0 if gpus else (3 * trained + critic) * copies_state,
     }
     # Of a tiny model on a CPU several are computed at once (`Learner.lanes`), each with a gradient that is added then.
     alone = not (gpus or checkpointing or rank) and config.learner.ranks == 1 and own["all"] < SMALL_MODEL
@@ -373,43 +396,45 @@ def _seconds(
 
 
 def _alternatives(config: Config, machine: Machine) -> Iterator[tuple[str, Config, Machine]]:
-    """Yield changes, as one would type them: what changes nothing that is learned, then adapters, last more GPUs."""
-
-    def learner(**values: Any) -> Config:
-        return dataclasses.replace(config, learner=dataclasses.replace(config.learner, **values))
-
-    recompute, one_row = {"gradient_checkpointing": True}, {"tokens_per_microbatch": 1}
-    yield "--learner.gradient-checkpointing true", learner(**recompute), machine
-    size = config.rollout.tensor_parallel
-    for parts in divisions(shape_of(config.model)) if config.rollout.backend == "vllm" else ():
-        if size < parts <= machine.gpus:
-            split = dataclasses.replace(config, rollout=dataclasses.replace(config.rollout, tensor_parallel=parts))
-            yield f"--rollout.tensor-parallel {parts}", split, machine
-    yield "--learner.tokens-per-microbatch 1 (one row at a time)", learner(**one_row), machine
-    both, text = (
-        learner(**recompute, **one_row),
-        "--learner.gradient-checkpointing true --learner.tokens-per-microbatch 1",
-    )
-    yield text, both, machine
-    few = dataclasses.replace(both, rollout=dataclasses.replace(both.rollout, max_rows=32))
-    yield f"{text} --rollout.max-rows 32", few, machine
-    if machine.gpus:
-        offloaded = learner(**recompute, **one_row, cpu_offload=True)
-        yield f"{text} --learner.cpu-offload true", offloaded, machine
-    if not config.lora.rank:
-        adapters = dataclasses.replace(few, lora=dataclasses.replace(few.lora, rank=32))
-        yield f"{text} --rollout.max-rows 32 --lora.rank 32", adapters, machine
+    """Yield changes, as one would type them, the fewest settings first: what changes nothing that is learned, then
+    adapters, last more GPUs."""
+    size, learner, few = config.rollout.tensor_parallel, config.learner, min(32, config.rollout.max_rows)
+    parts = divisions(shape_of(config.model)) if config.rollout.backend == "vllm" else []
+    settings: list[tuple[str, Any]] = [
+        ("learner.gradient_checkpointing", True),
+        *(("rollout.tensor_parallel", each) for each in parts if size < each <= machine.gpus),
+        ("learner.tokens_per_microbatch", 1),
+        ("rollout.max_rows", few),
+        ("checkpoint.asynchronous", False),
+        ("learner.cpu_offload", learner.cpu_offload or machine.gpus > 0),
+    ]
+    settings = [each for each in settings if _changed(config, *each) != config]
+    adapters = [] if config.lora.rank else [("lora.rank", 32)]
+    for more in ([], adapters):
+        for count in range(len(settings) + 1):
+            for chosen in itertools.combinations(settings, count):
+                text = " ".join(f"--{key} {value}".replace("_", "-").lower() for key, value in (*chosen, *more))
+                with suppress(ConfigError):  # Some do not go together.
+                    other = functools.reduce(lambda config, each: _changed(config, *each), (*chosen, *more), config)
+                    yield text, other, machine
     for times in (2, 4, 8, 16, 32, 64) if machine.gpus else ():
-        text = f"--gpus {machine.gpus * times}, with --learner.ranks and --cluster.engines as many"
-        yield text, config, dataclasses.replace(machine, gpus=machine.gpus * times)
+        gpus = machine.gpus * times
+        asked = f"{gpus} GPUs" if machine.engines else f"--gpus {gpus}"
+        text = f"{asked}, with --learner.ranks {gpus} --cluster.engines {gpus // size}"
+        yield text, config, dataclasses.replace(machine, gpus=gpus)
+
+
+def _changed(config: Config, key: str, value: Any) -> Config:
+    section, _, name = key.partition(".")
+    return dataclasses.replace(config, **{section: dataclasses.replace(getattr(config, section), **{name: value})})
 
 
 def check(config: Config, machine: Machine, *, prompt_tokens: int = 0, held: int = 0) -> Plan:
     """Return a plan that fits. Raises ConfigError with the smallest change that would make it fit."""
-    plan = make_plan(config, machine, prompt_tokens=prompt_tokens, held=held)
+    asked: dict[str, int] = {"prompt_tokens": prompt_tokens or longest_prompt(config), "held": held}
+    plan = make_plan(config, machine, **asked)
     if plan.fits:
         return plan
-    asked: dict[str, int] = {"prompt_tokens": prompt_tokens, "held": held}
     others = ((text, make_plan(other, where, **asked)) for text, other, where in _alternatives(config, machine))
     better = next((change for change in others if change[1].fits), None)
     device = f"a GPU of {machine.memory_gib:g} GiB" if machine.gpus else f"{machine.memory_gib:.1f} GiB of memory"
