@@ -225,6 +225,14 @@ def test_alpha_without_a_rank_is_said() -> None:
         small_config({"lora": {"alpha": 8}})
 
 
+def test_adapters_whose_model_is_gone_say_so(tmp_path: Path, tiny) -> None:
+    tiny("llama").tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    (tmp_path / lora.CONFIG).write_text(json.dumps({"base_model_name_or_path": "/nowhere/gone"}))
+    with pytest.raises(ModelError, match=r"holds adapters of '/nowhere/gone' \(base_model.*does not exist"):
+        load(str(tmp_path))
+
+
 @pytest.mark.parametrize("text", ["{", '{"base_model_name_or_path": 3}', '{"base_model_name_or_path": ""}', "[]"])
 def test_adapters_of_nothing_are_refused(text: str, tmp_path: Path, tiny) -> None:
     tiny("llama").tokenizer.save_pretrained(tmp_path)
