@@ -178,7 +178,7 @@ def test_adapters_that_are_not_complete_are_refused(change: str, tiny, tmp_path:
     spoilt = {
         "half": dict(list(weights.items())[::2]),
         "renamed": {f"x.{name}": values for name, values in weights.items()},
-        "more": weights | {name.replace("layers.0", "layers.9"): values for name, values in weights.items()},
+        "more": weights | {name.replace("layers.0", "layers.9"): values.clone() for name, values in weights.items()},
     }
     lora.save(policy.model, tmp_path, spoilt.get(change, weights))
     policy.tokenizer.save_pretrained(tmp_path)
