@@ -186,7 +186,7 @@ def test_adapters_that_are_not_complete_are_refused(change: str, tiny, tmp_path:
     spoilt = {
         "half": dict(list(weights.items())[::2]),
         "renamed": {f"x.{name}": values for name, values in weights.items()},
-        "more": weights | {name.replace("layers.0", "layers.9"): values for name, values in weights.items()},
+        "more": weights | {name.replace("layers.0", "layers.9"): values.clone() for name, values in weights.items()},
     }
     lora.save(policy.model, tmp_path, spoilt.get(change, weights))
     policy.tokenizer.save_pretrained(tmp_path)
@@ -231,6 +231,14 @@ def test_without_peft_the_message_is_the_line_to_type(monkeypatch, tmp_path: Pat
 def test_alpha_without_a_rank_is_said() -> None:
     with pytest.raises(ConfigError, match=r"give --lora\.rank 32"):
         small_config({"lora": {"alpha": 8}})
+
+
+def test_adapters_whose_model_is_gone_say_so(tmp_path: Path, tiny) -> None:
+    tiny("llama").tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    (tmp_path / lora.CONFIG).write_text(json.dumps({"base_model_name_or_path": "/nowhere/gone"}))
+    with pytest.raises(ModelError, match=r"holds adapters of '/nowhere/gone' \(base_model.*does not exist"):
+        load(str(tmp_path))
 
 
 @pytest.mark.parametrize("text", ["{", '{"base_model_name_or_path": 3}', '{"base_model_name_or_path": ""}', "[]"])

@@ -106,7 +106,7 @@ def test_several_micro_batches_at_once_are_planned_as_they_are_held(monkeypatch:
 @pytest.mark.real_models
 @pytest.mark.parametrize(
     ("model", "rows", "width"),
-    [("smollm2-135m-instruct", 4, 128), ("smollm2-135m-instruct", 4, 256), ("gemma3-270m", 4, 128)],
+    [("smollm2-135m-instruct", *size) for size in ((4, 64), (4, 128), (4, 256), (8, 128))] + [("gemma3-270m", 4, 128)],
 )
 def test_an_update_of_a_real_model_too(model: str, rows: int, width: int) -> None:
     name = str(Path(os.environ.get("SIMPLERL_REAL_MODELS", "")) / model)

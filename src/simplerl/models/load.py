@@ -204,7 +204,11 @@ def load(name: str, *, device: str | torch.device = "cpu", attention: str = "", 
 def _read(source: str, attention: str) -> tuple[PreTrainedModel, Report]:
     """Return a model and where its files do not fit it; adapters are merged into their base."""
     if base := lora.base_of(Path(source)):
-        model, report = _read(locate(base), attention)
+        try:
+            directory = locate(base)
+        except ModelError as error:
+            raise ModelError(f"{source} holds adapters of {base!r} (base_model_name_or_path): {error}") from error
+        model, report = _read(directory, attention)
         return lora.merge_from(model, source), report
     return AutoModelForCausalLM.from_pretrained(
         source,
