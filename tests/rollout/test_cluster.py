@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import SMALL, arguments, deep, gone, run_command, run_main
+from support import SMALL, arguments, deep, gone, run_main
 
 from simplerl.core.children import last_words
 from simplerl.core.errors import SimpleRLError
@@ -138,6 +138,9 @@ class TestRay:
 
     @pytest.mark.slow
     def test_an_address_at_which_something_else_answers_is_left_after_two_minutes(self, tmp_path: Path) -> None:
+        """In a process of its own: Ray reads how often it tries when it is imported."""
+        from support import run_command
+
         with socket.create_server(("", 0)) as server:
             address = f"127.0.0.1:{server.getsockname()[1]}"
             over = deep(SMALL, {"cluster": {"engines": 1, "address": address}})
