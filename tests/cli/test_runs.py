@@ -76,6 +76,11 @@ def test_a_run_that_goes_on_says_who_waits_for_whom(finished: Path, tmp_path: Pa
         "  engine 0  owes 7 responses under policy 11; last sign 10 s ago, started 2 times",
         "  engine 1  waits for requests; last sign 1 s ago",
     ]
+    monkeypatch.setattr("simplerl.cli.runs.time.time", lambda: 1300.0)
+    with LockedDirectory(path):  # By one that goes on: what is there is of the process before.
+        _, out, _ = run_main(capsys, "status", str(path))
+    assert "runs; it has said nothing of what it is doing for 101 s: it begins, begins again" in out
+    assert "engine" not in out
 
 
 @pytest.mark.parametrize(

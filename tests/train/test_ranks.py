@@ -172,6 +172,28 @@ def test_two_ranks_learn_from_rows_of_all_terms(two: Ranks, cub: Callable[[str],
         assert (gathered[name] - plain[name]).abs().max() <= 1e-6, name
 
 
+def test_two_ranks_refresh_imitate_and_begin_anew_as_one(two: Ranks, cub, tmp_path: Path) -> None:
+    algorithm, seen = ALGORITHMS["grpo"](kl_coef=0.1), []
+    for ranks in (1, 2):
+        learner = make_learner(cub(), algorithm, share_prompts="off", ranks=ranks)
+        learner = spread(learner, two) if ranks == 2 else learner
+        learner.step(batch_of(1), 1)
+        learner.refresh()
+        metrics = dict(learner.step(batch_of(2), 2).metrics)
+        metrics["imitated"] = learner.imitate(mixed_parts(300)[1], PLAIN, 0.01).metrics["optimizer/grad_norm"]
+        tensors = saved(learner, tmp_path / f"{ranks}")
+        learner.start_anew("cub-qwen")
+        seen.append((metrics, tensors, dict(learner.weights())))
+    (wanted, plain, _), (metrics, gathered, weights) = seen
+    for name in ("optimizer/grad_norm", "policy/kl", "imitated"):
+        assert metrics[name] == pytest.approx(wanted[name], rel=2e-3, abs=1e-6), name
+    assert gathered.keys() == plain.keys()
+    assert {name.split(".")[0] for name in plain} >= {"reference", "imitator_optimizer"}
+    for name, values in plain.items():
+        assert (gathered[name] - values).abs().mean() < 1e-4, name
+    assert all(torch.equal(weights[name], values) for name, values in cub().model.state_dict().items())
+
+
 def test_a_checkpoint_is_loaded_bit_for_bit_by_any_number_of_ranks(two: Ranks, cub, tmp_path: Path) -> None:
     learner = spread(make_learner(cub(), ALGORITHMS["ppo"](), ranks=2), two)
     learner.step(batch_of(1), 1)

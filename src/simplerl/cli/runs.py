@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 #: Phase of training, and state of an engine → what is done in it.
 PHASES, ENGINES = TABLES["words"]["phases"], TABLES["words"]["engines"]
 
+#: Seconds after which what a run has said of itself is of the past: it does every 20.
+SILENT_S = 60
 #: Severity of a finding → how a terminal shows it.
 COLOURS = {"serious": "bold red", "warning": "bold yellow", "good": "bold green", "dim": "dim"}
 
@@ -54,8 +56,9 @@ def status_lines(run: Run) -> Iterator[str]:
         yield f"{head}, is not running{sign}"
         yield f"  go on: simplerl {run.stage} --output-dir {run.path} --resume"
         return
-    if math.isnan(seen):
-        yield f"{head}, runs; it says nothing of what it is doing"
+    if not now - seen < SILENT_S:
+        silent = f" for {lasting(now - seen)}: it begins, begins again, or is stopped" if seen > 0 else ""
+        yield f"{head}, runs; it has said nothing of what it is doing{silent}"
         return
     yield f"{head}, runs (process {_number(table.get('pid'))} on {one_line(str(table.get('host')))})"
     yield f"  training  {_phase(table)}, for {lasting(now - as_number(table.get('since')))}"

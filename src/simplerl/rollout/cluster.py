@@ -64,6 +64,8 @@ class Cluster:
         """
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        if address != "local":  # Tries of 41 s, of which it makes 20: who answers there need not be Ray, or hangs.
+            os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "3")
         try:
             import ray
         except ImportError as error:
