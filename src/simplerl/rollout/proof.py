@@ -51,7 +51,7 @@ def ask_back(
     # Of several engines each says its own.
     gap, bound = float(np.abs(told - wanted).mean(-1).max()), BOUNDS[precision] * max(1.0, float(np.abs(wanted).mean()))
     moved = float(np.abs(wanted - before["own"]).mean()) if before else 0.0
-    still = bool(before) and bool((told == before["told"]).all(-1).any())
+    still = bool(before and (told == before["told"]).all(-1).any())
     if not gap <= bound or (still and moved > MOVED):
         why = f"differ from the learner's by {gap:.2g} nats a token, and rounding explains {bound:.2g}"
         if gap <= bound:
