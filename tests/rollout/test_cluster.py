@@ -197,18 +197,6 @@ class TestRay:
             nodes.shutdown()
         assert gone(pid)
 
-    @pytest.mark.slow
-    def test_an_address_at_which_something_else_answers_is_left_after_two_minutes(self, tmp_path: Path) -> None:
-        """In a process of its own: Ray reads how often it tries when it is imported."""
-        from support import run_command
-
-        with socket.create_server(("", 0)) as server:
-            address = f"127.0.0.1:{server.getsockname()[1]}"
-            over = deep(SMALL, {"cluster": {"engines": 1, "address": address}})
-            done = run_command("train", "cub", *arguments(over), "--output-dir", str(tmp_path / "run"), timeout=300)
-        assert done.returncode == 2
-        assert f"cluster.address = '{address}' does not answer" in done.stderr
-
 
 def test_a_caller_without_the_secret_is_sent_away_and_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster_module, "REACH_S", 0.2)

@@ -210,10 +210,12 @@ def moved(policy: Policy) -> None:
 def test_new_weights_are_in_use_after_a_sync_whatever_was_cached(name: str, engine) -> None:
     """The head is tied, and prompts are asked again that the old weights have cached."""
     one = engine(name)
-    one.answer()
+    long = Request(prompt_ids=np.resize(one.prompts[0], 400), noise_key=1)  # vLLM caches whole blocks.
+    requests = [*one.requests(), long]
+    one.answer(requests)
     moved(one.policy)
     one.backend.sync(one.policy.model.state_dict().items(), version=7)
-    for request, completion in zip(one.requests(), one.answer(), strict=True):
+    for request, completion in zip(requests, one.answer(requests), strict=True):
         assert completion.policy_version == 7
         np.testing.assert_allclose(completion.logprobs, one.scored(request, completion), atol=2e-4)
 

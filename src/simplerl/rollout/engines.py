@@ -581,6 +581,8 @@ def main() -> None:
     with socket.socket(fileno=os.dup(0)) as controller:
         try:
             be_engine(controller, settings, Path(settings["files"]))
+        except errors.EngineLost as error:
+            sys.exit(f"error: {error}")  # Not at once: vLLM takes its processes and folders with it.
         except SimpleRLError as error:
             print(f"error: {error}", file=sys.stderr, flush=True)
             os._exit(2)
