@@ -115,12 +115,14 @@ def test_samplers_are_on_or_after_the_gpu_of_the_learner(cub: Callable[[str], Po
     engine.LLM.return_value.llm_engine.step.side_effect = RuntimeError("no such kernel")
     with pytest.raises(EngineLost, match=r"vLLM has failed with .*cub-qwen: no such kernel"):
         answers_of(backend, asked)
-    engine.ModelRegistry.models = {}
-    open_backend("vllm", policy).close()
-    assert engine.LLM.call_args.kwargs["distributed_executor_backend"] == "mp", "it would change the learner's class"
     engine.LLM.return_value.collective_rpc.side_effect = TimeoutError
     with pytest.raises(ModelError, match="a worker of vLLM's has not done start_weight_update within 600 s: it hangs"):
         open_backend("vllm", policy)
+    engine.LLM.return_value.collective_rpc.side_effect = None
+    monkeypatch.setattr("simplerl.rollout.vllm.workers_environment", lambda count: {})
+    engine.ModelRegistry.models = {}
+    open_backend("vllm", policy).close()
+    assert engine.LLM.call_args.kwargs["distributed_executor_backend"] == "mp", "it would change the learner's class"
     monkeypatch.setattr(module, "Engines", started := MagicMock())
     start_backend(small_config({"cluster": {"engines": 1}}), policy, print, device=gpu, cluster=None)
     assert started.call_args.kwargs["first_device"] == 2
