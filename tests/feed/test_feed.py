@@ -1,6 +1,7 @@
 """The feed: gates, rounds and shuffled rewards; rollouts ahead of training."""
 
 import dataclasses
+import itertools
 import os
 import random
 import signal
@@ -355,7 +356,6 @@ def test_what_was_sampled_is_not_sampled_again(tmp_path: Path) -> None:
     first, wanted = Counting(), {key: [key, 0] for key in (1, 2, 101, 102)}
     recorded = Recorded(first, tmp_path / "frames")
     assert episodes(recorded, [1, 2]) == wanted
-    recorded.write()
     second = Counting()
     again = Recorded(second, tmp_path / "frames")
     assert episodes(again, [1, 2]) == wanted
@@ -371,19 +371,29 @@ def test_what_was_sampled_is_not_sampled_again(tmp_path: Path) -> None:
 def test_what_is_damaged_is_said_and_sampled_again(damage: bytes, tmp_path: Path) -> None:
     """Cut short, in other bytes (a length of 2^64 among them), and no journal at all."""
     file, said = tmp_path / "frames", []
-    recorded = Recorded(Counting(), file)
-    wanted = episodes(recorded, [1, 2])
-    recorded.write()
+    wanted = episodes(Recorded(Counting(), file), [1, 2])
     content = file.read_bytes()
-    file.write_bytes(damage if len(damage) == 2 else content[: len(content) // 2] + damage)
+    left = 0 if len(damage) == 2 else 2
+    file.write_bytes(damage if not left else content[: len(content) * 5 // 8] + damage)
     again = Counting()
-    recorded = Recorded(again, file, said.append)
-    assert episodes(recorded, [1, 2]) == wanted
-    assert len(again.asked) == 4
+    assert episodes(Recorded(again, file, said.append), [1, 2]) == wanted
+    assert len(again.asked) == 4 - left
+    assert said == [f"WARNING: {file} is damaged: of this step {left} responses are known, others are not"]
+    assert len(Recorded(again, file, said.append).known) == 4
     assert len(said) == 1
-    assert f"{file} is damaged" in said[0]
-    recorded.write()
-    assert file.read_bytes() == content
+
+
+def test_what_a_run_has_sampled_of_a_step_when_it_is_killed_is_not_sampled_again(tmp_path: Path) -> None:
+    class Killed(Counting):
+        def generate(self, *arguments: Any) -> Iterator[tuple[int, Completion]]:
+            yield from itertools.islice(super().generate(*arguments), 3)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        episodes(Recorded(Killed(), tmp_path / "frames"), [1, 2, 3, 4])
+    again = Counting()
+    assert sorted(episodes(Recorded(again, tmp_path / "frames"), [1, 2, 3, 4])) == [1, 2, 3, 4, 101, 102, 103, 104]
+    assert sorted(again.asked) == [4, 101, 102, 103, 104]
 
 
 @pytest.mark.parametrize(

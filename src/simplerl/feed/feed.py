@@ -17,6 +17,7 @@ import dataclasses
 import hashlib
 import io
 import itertools
+import os
 import queue
 import threading
 import time
@@ -35,9 +36,9 @@ from simplerl.core.types import Completion, Draw, TrajectoryGroup
 from simplerl.feed.samplers import Ledger, PromptSampler, chosen, replacements
 from simplerl.rollout.backend import Request, RolloutBackend, Sampling
 from simplerl.rollout.groups import Prompted, Rollout
-from simplerl.rollout.wire import pack, pack_completion, receive, unpack_completion
+from simplerl.rollout.wire import PREFIX, pack, pack_completion, receive, unpack_completion
 from simplerl.runs.directory import checkpoint_steps
-from simplerl.runs.files import make_directory, write_atomic
+from simplerl.runs.files import make_directory, writing
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -195,27 +196,42 @@ def shuffle_rewards(
 # -- ahead of training -------------------------------------------------------------------------------------------------
 
 
-#: Bytes of the hash before what is written down.
+#: Bytes of the hash before each response that is written down.
 DIGEST = 32
 
 
-class Recorded:
-    """A backend whose completions are written down; those that are known already are not sampled again.
+def append(file: Path, record: bytes) -> None:
+    """Add to a file. Raises RunError where that cannot be done."""
+    with writing(file), file.open("ab") as content:
+        content.write(record)
 
-    The file is their hash and the completions: one that is damaged is said, and counts as none.
+
+class Recorded:
+    """A backend whose completions are written down as they come; those that are known already are not sampled again.
+
+    Each stands in the file behind its hash. From one that is cut short or damaged on, which is said, nothing counts.
     """
 
-    def __init__(self, backend: RolloutBackend, file: Path, say: Callable[[str], None] = lambda message: None):
-        self.backend, self.file = backend, file
+    def __init__(
+        self,
+        backend: RolloutBackend,
+        file: Path,
+        say: Callable[[str], None] = lambda message: None,
+        write: Callable[[Path, bytes], None] = append,
+    ):
+        self.backend, self.file, self._write = backend, file, write
         self.known: dict[str, Completion] = {}
-        self._frames: list[bytes] = []
-        written = file.read_bytes() if file.is_file() else b""
-        if hashlib.sha256(written[DIGEST:]).digest() == written[:DIGEST]:
-            self._frames = [written[DIGEST:]]
-            for header, arrays in receive(io.BytesIO(written[DIGEST:])):
+        written, good = file.read_bytes() if file.is_file() else b"", 0
+        while good < len(written):
+            start = good + DIGEST
+            end = start + PREFIX + int.from_bytes(written[start : start + PREFIX], "little")
+            if hashlib.sha256(written[start:end]).digest() != written[good:start]:
+                say(f"WARNING: {file} is damaged: of this step {len(self.known)} responses are known, others are not")
+                os.truncate(file, good)
+                break
+            for header, arrays in receive(io.BytesIO(written[start:end])):
                 self.known[header["address"]] = unpack_completion(header, arrays)
-        elif written:
-            say(f"WARNING: {file} is damaged: what was sampled for this step is sampled again")
+            good = end
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.backend, name)
@@ -241,16 +257,12 @@ class Recorded:
         while rest:
             for number, completion in self.backend.generate(rest, sampling):
                 header, arrays = pack_completion(completion)
-                self._frames.append(pack({**header, "address": _address(rest[number])}, arrays))
+                frame = pack({**header, "address": _address(rest[number])}, arrays)
+                self._write(self.file, hashlib.sha256(frame).digest() + frame)
                 yield owners[number], completion
                 yield from look()
             rest, owners = [], []
             yield from look()
-
-    def write(self) -> None:
-        """Write down that the step is complete, with what was sampled."""
-        content = b"".join(self._frames)
-        write_atomic(self.file, hashlib.sha256(content).digest() + content)
 
 
 def _address(request: Request) -> str:
@@ -331,6 +343,11 @@ class Ahead:
             if number <= upto or (last is not None and number > last):
                 file.unlink()
 
+    def _write(self, file: Path, record: bytes) -> None:
+        with self._writing:
+            if not self._closed:  # Else the run may have begun again in this process: what is there is that one's.
+                append(file, record)
+
     def _count(self, completion: Completion) -> None:
         self._steps[self._sampling].put(completion)
 
@@ -345,14 +362,10 @@ class Ahead:
                     return
                 began, waited = time.perf_counter(), time.perf_counter() - began
                 engines, gap = self.at(max(step - 1 - self.lag, 0))
-                backend = Recorded(engines, self.folder / f"step_{step:06d}.frames", self._say)
+                backend = Recorded(engines, self.folder / f"step_{step:06d}.frames", self._say, self._write)
                 self.feed.rollout = dataclasses.replace(self.feed.rollout, backend=backend)
                 self._doing = ("samples", time.time())
                 groups = self.feed.take(step)
-                with self._writing:
-                    if self._closed:  # The run may have been begun again in this process: what is there is that one's.
-                        return
-                    backend.write()
                 sampling = time.perf_counter() - began
                 measured = {"time/ahead_waiting": waited, "time/ahead_sampling": sampling, "policy/sync_gap": gap}
                 self._steps[step].put(dataclasses.replace(groups, metrics=groups.metrics | measured))
