@@ -106,6 +106,7 @@ def test_a_run_that_is_killed_at_random_moments_is_the_same_run(
             parts = children(process.pid, "rollout.engines"), children(process.pid, "train.ranks")
             targets = choose(process.pid, *parts)
             seen |= {process.pid, *parts[0], *parts[1]}
+        assert targets, "there was nothing to kill"
         for pid in targets:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -86,7 +86,7 @@ def test_default_command_keeps_its_promise(seed: int, tmp_path: Path) -> None:
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_every_algorithm_gains_thirty_points_by_its_recipe(name: str, tmp_path: Path) -> None:
-    """In a quarter of the recipe's steps: about 160,000 sampled tokens, half a minute on a core."""
+    """In half of the recipe's steps: about 170,000 sampled tokens with GRPO, half a minute on a core."""
     recipe = "cub" if name == "grpo" else f"cub-{name.replace('_', '-')}"
     steps = ["--steps", "20", "--evaluation.every", "0", "--evaluation.size", "100", "--checkpoint.every", "20"]
     summary = summary_of(tmp_path / "run", recipe, *steps)
@@ -108,7 +108,7 @@ def test_on_policy_distillation_nears_its_teacher(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize("name", CALCULATING)
+@pytest.mark.parametrize("name", [name for name in CALCULATING if name != "cub-hasty"])  # That is the default's.
 def test_every_cub_gains_thirty_points(name: str, tmp_path: Path) -> None:
     summary = summary_of(tmp_path / "run", "--model", name)
     assert summary["final_accuracy"] - summary["base_accuracy"] >= 0.30
