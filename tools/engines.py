@@ -54,7 +54,11 @@ def main() -> int:
     python = make(args.directory)
     if args.only_make:
         return 0
-    command = [str(python), "-m", "pytest", "-n", "2", "-rs", *(theirs or ["-m", "(vllm or engines) and not slow"])]
+    # What takes longest first, so that both processes end together.
+    tests = sorted((ROOT / "tests").glob("[a-z]*"), key=lambda path: (path.name not in ("rollout", "train"), path))
+    rooms = [str(path.relative_to(ROOT)) for path in tests if path.is_dir() or path.name.startswith("test_")]
+    suite = ["-m", "(vllm or engines) and not slow", *rooms]
+    command = [str(python), "-m", "pytest", "-n", "2", "-rs", *(theirs or suite)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 

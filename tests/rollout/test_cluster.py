@@ -132,7 +132,10 @@ class TestRay:
 
     @pytest.mark.parametrize(
         ("size", "said"),
-        [(0, "\n  the model is upside down"), (5, "cannot write what it is sent to /dev/shm/simplerl-")],
+        [
+            pytest.param(0, "\n  the model is upside down", marks=pytest.mark.slow),
+            (5, "cannot write what it is sent to /dev/shm/simplerl-"),
+        ],
         ids=["model", "disk"],
     )
     def test_an_engine_elsewhere_that_cannot_load_ends_with_its_last_words(self, size: int, said: str, tmp_path: Path):

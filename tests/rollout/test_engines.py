@@ -441,6 +441,17 @@ def test_nobody_waits_for_an_engine_that_is_being_started_but_who_needs_it(
     assert len(said) == 2
 
 
+def test_who_ends_an_engine_does_not_hang_up_on_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that has been started anew when its process has been seen to end: on this machine it would leave, and take
+    everybody's weights with it."""
+    engine, (old, there), (new, _other) = module._Engine(0), socket.socketpair(), socket.socketpair()
+    engine.process, engine.connection = True, old
+    monkeypatch.setattr(module, "_kill", lambda process: setattr(engine, "connection", new))
+    engine.kill()
+    assert there.recv(1) == b""
+    new.sendall(b"it goes on")
+
+
 @pytest.mark.timeout(60)
 def test_nobody_waits_for_an_engine_that_takes_nothing(tmp_path: Path) -> None:
     """One on another machine that hangs, with its connection full."""

@@ -218,7 +218,7 @@ class TestVLLM:
         assert done.returncode == 0, done.stdout + done.stderr
         assert all(0 <= line["policy/sync_gap"] < 2e-4 for line in read_metrics(tmp_path / "run")[1:])
 
-    @pytest.mark.parametrize("engines", [0, 1])
+    @pytest.mark.parametrize("engines", [pytest.param(0, marks=pytest.mark.slow), 1])
     def test_no_worker_outlives_its_controller(self, tmp_path: Path, engines: int) -> None:
         process = begin_run(tmp_path / "killed", {**SPLIT, "cluster": {"engines": engines}, "steps": 500})
         listed = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=False).stdout

@@ -114,16 +114,14 @@ class _Engine:
 
     def hang_up(self) -> None:
         """End the connection: who listens to it or sends finds out, here and there."""
-        self.outbox.put(None)
-        if connection := self.connection:
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+        _hang_up(self.connection, self.outbox)
 
     def kill(self) -> None:
         """End the process, and the connection, which that of a machine that is gone does not do."""
+        connection, outbox = self.connection, self.outbox  # It may have been started anew when the process has ended.
         if self.process:
             _kill(self.process)
-        self.hang_up()
+        _hang_up(connection, outbox)
 
 
 class Engines:
@@ -556,6 +554,13 @@ class EnginesAt:
     def logprobs(self, token_ids: Sequence[int]) -> np.ndarray | None:
         """Return what each engine says of a text."""
         return self.engines.logprobs(token_ids, version=self.version)
+
+
+def _hang_up(connection: socket.socket | None, outbox: "SimpleQueue[Any]") -> None:
+    outbox.put(None)
+    if connection:
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
 
 
 def _kill(process: Any) -> None:
