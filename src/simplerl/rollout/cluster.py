@@ -26,7 +26,6 @@ import transformers
 from simplerl import __version__
 from simplerl.core.errors import ConfigError, SimpleRLError
 
-ADD_MACHINES = "Add machines (ray start --address)"
 MISSING = "cluster.address = {!r} needs Ray: pip install 'simplerl[ray]'"
 #: Seconds in which there must be room for a process, Ray must have started it, and it must have called.
 CALL_S = 120.0
@@ -64,7 +63,7 @@ class Cluster:
         """
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        if address != "local":  # Tries of 41 s, of which it makes 20: who answers there need not be Ray, or hangs.
+        if address != "local":  # Tries of 41 s, of which it makes 20: a head that was found (`auto`) may hang.
             os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "3")
         try:
             import ray
@@ -135,11 +134,14 @@ class Cluster:
         self._groups.append(group)
         local = self._address == "local"
         limit = min(HERE_S, CALL_S) if local else CALL_S
-        if not (there := group.wait(min(REACH_S, limit))):
+        silent = min(REACH_S, limit)
+        if not (there := group.wait(silent)):
             self._say(f"waits up to {limit:g} s for room for {count} {what}, each {_words(needs)}")
-        if not (there or group.wait(limit)):
+        if not (there or group.wait(limit - silent)):
             free = {name: _answer(ray.available_resources).get(name, 0) for name in needs}
-            advice = "It is this machine alone: give the address of a larger cluster" if local else ADD_MACHINES
+            advice = "Add machines (ray start --address)"
+            if local:
+                advice = "It is this machine alone: give the address of a larger cluster"
             raise ConfigError(
                 f"cluster.address = {self._address!r} has no room for {count} {what}, each {_words(needs)}: "
                 f"{_words(free)} free after {limit:g} s. {advice}, or ask for fewer; a run that has begun continues "
